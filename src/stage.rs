@@ -1,0 +1,79 @@
+//! What a step of the flow is: a synchronous state machine over batches of columns.
+//!
+//! A stage knows no dataflow, no clock, no file and no network; `pipeline` gives it those from outside. So the same
+//! input in the same epochs gives the same output anywhere, and a test drives it with plain calls.
+
+use arrow::array::RecordBatch;
+
+use crate::domain::ids::Epoch;
+use crate::domain::table::Rows;
+use crate::domain::time::EventTime;
+
+/// An epoch is over on every worker: nothing of it, or of an earlier one, will come any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochEnd {
+    pub epoch: Epoch,
+    /// The state at this instant will be committed; `snapshot` is called right after.
+    pub is_checkpoint: bool,
+    /// Windows that end at or before this are complete: the least watermark of all partitions that are not idle.
+    /// Never falls. `MAX` once every partition has ended.
+    pub publish: EventTime,
+    /// Windows whose end plus the allowed lateness is at or before this are final: the least watermark of all partitions,
+    /// idle ones included up to a cap. Never above `publish`.
+    pub retain: EventTime,
+}
+
+/// Rows on their way to the tables, in the order they were given.
+#[derive(Debug, Default)]
+pub struct Output(pub Vec<Rows>);
+
+impl Output {
+    pub fn push(&mut self, rows: Rows) {
+        if rows.batch.num_rows() > 0 {
+            self.0.push(rows);
+        }
+    }
+}
+
+/// Which keyed state belongs here: hash of the key, modulo the number of workers.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    pub worker: usize,
+    pub workers: usize,
+}
+
+impl Share {
+    /// Whether state with this hash lives on this worker. The exchange routes by the same function.
+    pub fn holds(self, hash: u64) -> bool {
+        Share::worker_of(hash, self.workers) == self.worker
+    }
+
+    /// The worker of a key's hash. Takes the high bits: maps and dictionaries use the low ones.
+    pub fn worker_of(hash: u64, workers: usize) -> usize {
+        ((u128::from(hash) * workers as u128) >> 64) as usize
+    }
+}
+
+/// State that could not be taken back.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error("the state of `{stage}` has no usable column `{column}`")]
+    Column { stage: String, column: String },
+    #[error("the state of `{stage}` is damaged: {fault}")]
+    Damaged { stage: String, fault: String },
+}
+
+/// A step of the flow.
+pub trait Stage {
+    /// Takes one batch of the current epoch.
+    fn on_batch(&mut self, batch: RecordBatch, output: &mut Output);
+
+    /// Ends the epoch. What leaves here must not depend on how the epoch was cut into batches.
+    fn on_epoch_end(&mut self, end: EpochEnd, output: &mut Output);
+
+    /// The whole state as keyed columns, right after the end of a checkpoint's epoch. Batches may differ in schema; each describes itself.
+    fn snapshot(&mut self) -> Vec<RecordBatch>;
+
+    /// Takes back what snapshots of all workers held, keeping the keys of `share`. Called once, before the first batch.
+    fn restore(&mut self, state: &[RecordBatch], share: Share) -> Result<(), RestoreError>;
+}

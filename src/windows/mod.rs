@@ -1,0 +1,3 @@
+//! Event-time windows: exact aggregates by group over panes, revised by late events.
+
+pub mod spec;
