@@ -1,0 +1,180 @@
+//! Puts a worker's dataflow together: which stage hears which edge, and what it restores first.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use timely::dataflow::operators::{Concatenate, Probe, probe::Handle};
+use timely::worker::Worker;
+
+use crate::checkpoint::state;
+use crate::domain::detector::DetectorInput;
+use crate::domain::table::Table;
+use crate::domain::time::EventTime;
+use crate::pipeline::PipelineError;
+use crate::pipeline::commit::commit;
+use crate::pipeline::committer::Committer;
+use crate::pipeline::host::{Hosted, host};
+use crate::pipeline::ingest::{Clock, Ingested, Progressed, ingest};
+use crate::pipeline::route::{Split, route};
+use crate::pipeline::scored::{EventsKept, ScoredWindows, score_events};
+use crate::pipeline::shared::Shared;
+use crate::pipeline::spec::{LoadedDetector, PipelineSpec};
+use crate::pipeline::staging::{StagingSpec, stage};
+use crate::pipeline::start::{self, Process, Start};
+use crate::pipeline::watermarks::Watermarks;
+use crate::scoring::Scorer;
+use crate::sinks::parquet::{FileSpec, TableSink, Writer};
+use crate::sinks::tables::WindowTable;
+use crate::stage::{Share, Stage};
+use crate::windows::Windows;
+use crate::windows::route::GroupHash;
+
+/// What a worker needs to build its dataflow.
+pub struct Assembly<'a> {
+    pub spec: &'a PipelineSpec,
+    pub process: &'a Process,
+    pub start: &'a Start,
+    pub shared: &'a Shared,
+    /// Of all workers of all processes.
+    pub share: Share,
+}
+
+/// A window's stage with how events are routed to it.
+struct WindowStage {
+    name: String,
+    stage: Box<dyn Stage>,
+    split: Split,
+}
+
+impl Assembly<'_> {
+    /// Builds the dataflow; gives the probe behind the commit.
+    pub fn build(&self, worker: &mut Worker, committer: Option<Committer>) -> Result<Handle<u64>, PipelineError> {
+        let windows = self.windows()?;
+        let scorers = self.scorers(&DetectorInput::Events, &self.spec.events.arrow())?;
+        let staging = self.staging(&windows)?;
+        let (spec, share, shared) = (self.spec, self.share, self.shared);
+        let (flow, committed) = (Handle::new(), Handle::new());
+        let progressed = Progressed { flow: flow.clone(), committed: committed.clone() };
+        let clock = Rc::new(Clock { newest_ended: Cell::new(None), slowest: Cell::new(EventTime::MIN) });
+        let watermarks = || Watermarks::new(share.workers, spec.watermark.idle_retention);
+        let mut failed = None;
+        worker.dataflow::<u64, _, _>(|scope| {
+            let intake = |activator: timely::scheduling::SyncActivator| {
+                let wake = Box::new(move || drop(activator.activate()));
+                start::intake(spec, self.process, self.start, (share.worker, share.workers), wake)
+            };
+            let first = self.start.first_epoch;
+            let ingested = ingest(scope, first, spec.plan, clock.clone(), progressed, shared.clone(), intake);
+            let Ingested { events, aside } = match ingested {
+                Ok(ingested) => ingested,
+                Err(error) => {
+                    failed = Some(error);
+                    return;
+                }
+            };
+            let mut rows = vec![aside];
+            if spec.output.events != EventsKept::None || !scorers.is_empty() {
+                rows.push(score_events(events.clone(), scorers, spec.output.events));
+            }
+            for (number, WindowStage { name, stage, split }) in windows.into_iter().enumerate() {
+                let hosted = Hosted { stage, number: number as u16, plan: spec.plan, watermarks: watermarks() };
+                rows.push(host(events.clone(), route(share.worker, Some(split)), &name, hosted));
+            }
+            let rows = scope.concatenate(rows).probe_with(&flow);
+            let reports = stage(rows, staging, clock, shared.clone());
+            commit(reports, committer, shared.clone()).probe_with(&committed);
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(committed),
+        }
+    }
+
+    fn windows(&self) -> Result<Vec<WindowStage>, PipelineError> {
+        let events = self.spec.events.arrow();
+        let build = |(index, window): (usize, &crate::windows::spec::WindowSpec)| {
+            let table = Table::Windows(index as u16);
+            let windows = Windows::new(window, &events, table)?;
+            let scorers = self.scorers(&DetectorInput::Windows(window.name.clone()), &windows.schema())?;
+            let name = format!("windows/{}", window.name);
+            let mut stage: Box<dyn Stage> = match scorers.is_empty() {
+                true => Box::new(windows),
+                false => Box::new(ScoredWindows { windows, scorers, table }),
+            };
+            stage.restore(&self.state_of(&name)?, self.share)?;
+            let mut hash = GroupHash::new(window, &events)?;
+            let hashes = Box::new(move |batch: &RecordBatch, hashes: &mut Vec<u64>| hash.hashes(batch, hashes));
+            Ok(WindowStage { name, stage, split: Split { columns: window.columns_needed(&events), hashes } })
+        };
+        self.spec.windows.iter().enumerate().map(build).collect()
+    }
+
+    /// What all workers of the last run kept of a stage.
+    fn state_of(&self, name: &str) -> Result<Vec<RecordBatch>, PipelineError> {
+        let mut batches = Vec::new();
+        for object in self.start.state.iter().filter(|object| object.stage == name) {
+            let bytes = self.process.storage.get_exactly(&object.key, object.size, &object.sha256)?;
+            batches.extend(state::decode(&bytes)?);
+        }
+        Ok(batches)
+    }
+
+    /// The detectors on these rows, in the order of the configuration.
+    fn scorers(
+        &self,
+        input: &DetectorInput,
+        schema: &arrow::datatypes::SchemaRef,
+    ) -> Result<Vec<Scorer>, PipelineError> {
+        let mut schema = Arc::clone(schema);
+        let mut scorers = Vec::new();
+        for LoadedDetector { spec, model } in self.spec.detectors.iter().filter(|detector| detector.spec.input == *input) {
+            let scorer = Scorer::new(spec, Arc::clone(model), &schema)?;
+            schema = scorer.schema();
+            scorers.push(scorer);
+        }
+        Ok(scorers)
+    }
+
+    fn staging(&self, windows: &[WindowStage]) -> Result<StagingSpec, PipelineError> {
+        let spec = self.spec;
+        let tables = spec.windows.iter().map(|window| WindowTable { name: window.name.clone(), by: window.by.clone() });
+        let files = FileSpec {
+            windows: tables.collect(),
+            publish_every: spec.output.publish_every,
+            file_size: spec.output.file_size,
+        };
+        let generation = self.start.generation();
+        let mut sink = TableSink::new(files, Writer { generation, worker: self.share.worker });
+        for (id, name) in self.partition_names() {
+            sink.name_partition(id, &name);
+        }
+        let mine = self.start.staged.iter().enumerate();
+        for (_, staged) in mine.filter(|(index, _)| index % self.share.workers == self.share.worker) {
+            let bytes = self.process.storage.get_exactly(&staged.key, staged.size, &staged.sha256)?;
+            sink.restore(staged, bytes)?;
+        }
+        Ok(StagingSpec {
+            sink,
+            storage: self.process.storage.with_patience(Default::default()),
+            generation,
+            plan: spec.plan,
+            watermarks: Watermarks::new(self.share.workers, spec.watermark.idle_retention),
+            stages: windows.iter().map(|window| window.name.clone()).collect(),
+            has_outbox: spec.output.kafka.is_some(),
+        })
+    }
+
+    /// Every partition there is at the start: rows of any may come to any worker.
+    fn partition_names(&self) -> Vec<(crate::domain::ids::PartitionId, String)> {
+        match &self.process.source {
+            start::Source::Kafka(client) => {
+                client.partitions().into_iter().map(|partition| (partition.id, partition.name)).collect()
+            }
+            start::Source::Files(_, found) => {
+                found.iter().map(|file| (file.partition.id, file.partition.name.clone())).collect()
+            }
+        }
+    }
+}

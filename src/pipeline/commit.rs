@@ -1,0 +1,101 @@
+//! The coordinator's operator: when every worker has reported a checkpoint, its epoch is committed on a thread of its own.
+//!
+//! Promise: nothing is committed without the report of every worker, nor after a failure anywhere in the process.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::operator::Operator;
+use timely::scheduling::SyncActivator;
+
+use crate::domain::ids::Epoch;
+use crate::pipeline::PipelineError;
+use crate::pipeline::account::Report;
+use crate::pipeline::committer::Committer;
+use crate::pipeline::shared::Shared;
+
+/// A whole checkpoint on its way to the committer's thread.
+struct Request {
+    epoch: Epoch,
+    reports: Vec<Report>,
+}
+
+/// Commits requests in their order, and tells which epochs are done.
+fn serve(
+    mut committer: Committer,
+    requests: Receiver<Request>,
+    done: Sender<Epoch>,
+    wake: SyncActivator,
+    shared: Shared,
+) {
+    for Request { epoch, reports } in requests {
+        if shared.failed() {
+            return;
+        }
+        let is_last = reports.iter().all(|report| report.is_last);
+        let committed = committer.commit(epoch, reports).and_then(|()| match is_last {
+            true => committer.close(epoch),
+            false => Ok(()),
+        });
+        match committed {
+            Ok(()) => {
+                // The operator is gone only if the run has failed.
+                let _ = done.send(epoch);
+            }
+            Err(error) => shared.fail(error),
+        }
+        let _ = wake.activate();
+    }
+}
+
+/// Builds the operator. `committer` is given to worker 0 alone. The stream that leaves carries nothing: its frontier is what is committed.
+pub fn commit<'scope>(
+    reports: StreamVec<'scope, u64, Report>,
+    committer: Option<Committer>,
+    shared: Shared,
+) -> StreamVec<'scope, u64, ()> {
+    let scope = reports.scope();
+    let workers = scope.peers();
+    let pact = Exchange::new(|_: &Report| 0);
+    reports.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(pact, "Commit", move |_initial, info| {
+        let (to_thread, requests) = channel();
+        let (done, from_thread) = channel();
+        if let Some(committer) = committer {
+            let wake = scope.worker().sync_activator_for(info.address.to_vec());
+            let shared = shared.clone();
+            let thread = std::thread::Builder::new().name("committer".to_owned());
+            if let Err(error) = thread.spawn({
+                let shared = shared.clone();
+                move || serve(committer, requests, done, wake, shared)
+            }) {
+                shared.fail(PipelineError::Thread(error));
+            }
+        }
+        let mut open: BTreeMap<u64, (Capability<u64>, Vec<Report>)> = BTreeMap::new();
+        let mut underway: BTreeMap<u64, Capability<u64>> = BTreeMap::new();
+        move |(input, frontier), _output| {
+            input.for_each(|capability, reports| {
+                let entry = open.entry(*capability.time());
+                entry.or_insert_with(|| (capability.retain(0), Vec::new())).1.append(reports);
+            });
+            let first_open = frontier.frontier().iter().min().copied().unwrap_or(u64::MAX);
+            while let Some(entry) = open.first_entry().filter(|entry| *entry.key() < first_open) {
+                let (time, (capability, reports)) = entry.remove_entry();
+                underway.insert(time, capability);
+                if reports.len() != workers {
+                    let epoch = Epoch(time);
+                    shared.fail(PipelineError::Incomplete { epoch, reports: reports.len(), workers });
+                } else if to_thread.send(Request { epoch: Epoch(time), reports }).is_err() && !shared.failed() {
+                    shared.fail(PipelineError::CommitterGone);
+                }
+            }
+            for epoch in from_thread.try_iter() {
+                underway.remove(&epoch.0);
+            }
+        }
+    })
+}

@@ -1,0 +1,149 @@
+//! What a checkpoint is committed of, and what follows: the manifest, then everything that makes it visible.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::checkpoint::log::CheckpointLog;
+use crate::checkpoint::manifest::{
+    Account, Checkpoint, Counts, LedgerRow, ModelSchedule, PartitionState, PublishFile, StateObject,
+};
+use crate::checkpoint::state;
+use crate::domain::ids::{Epoch, Offset, PartitionId};
+use crate::pipeline::PipelineError;
+use crate::pipeline::account::{PartitionReport, Report};
+use crate::pipeline::shared::Shared;
+use crate::pipeline::staging::{OUTBOX, now};
+use crate::sinks::kafka::AnomalyProducer;
+use crate::sinks::ledger::{LedgerSink, table_accounts};
+use crate::sinks::parquet::{Part, Publication};
+use crate::sources::kafka::KafkaClient;
+use crate::storage::Storage;
+
+/// The owner of the output. One a cluster, on a thread of its own: its calls block.
+pub struct Committer {
+    pub log: CheckpointLog,
+    pub storage: Storage,
+    pub ledger: LedgerSink,
+    pub configuration: BTreeMap<String, String>,
+    pub models: Vec<ModelSchedule>,
+    /// Where the last checkpoint left the partitions.
+    pub partitions: BTreeMap<String, PartitionState>,
+    /// Where anomalies are sent.
+    pub producer: Option<AnomalyProducer>,
+    /// Whose group hears of offsets.
+    pub group: Option<Arc<KafkaClient>>,
+    pub shared: Shared,
+}
+
+impl Committer {
+    /// Commits a checkpoint of which every worker has reported, and makes it visible.
+    pub fn commit(&mut self, epoch: Epoch, mut reports: Vec<Report>) -> Result<(), PipelineError> {
+        reports.sort_by_key(|report| report.worker);
+        let is_last = reports.iter().all(|report| report.is_last);
+        let mut partitions: Vec<PartitionReport> = Vec::new();
+        let mut state = Vec::new();
+        let mut parts = Vec::new();
+        for report in reports {
+            partitions.extend(report.partitions);
+            state.extend(report.state);
+            parts.push(report.tables);
+        }
+        partitions.sort_by(|one, other| one.account.partition.cmp(&other.account.partition));
+        let part = Part::merged(parts);
+        for report in &partitions {
+            self.advance(report);
+        }
+        let rows = self.ledger_rows(epoch, &partitions, &part);
+        let publication = if is_last { Publication::All } else { Publication::WhenDue };
+        self.add(epoch, state, part, rows, publication)?;
+        let next: Vec<(PartitionId, Offset)> =
+            partitions.iter().map(|report| (report.id, report.account.to)).collect();
+        if let Some(group) = &self.group {
+            group.commit(&next);
+        }
+        Ok(())
+    }
+
+    /// After the last checkpoint: one more, that brings the ledger's last rows into a file.
+    pub fn close(&mut self, last: Epoch) -> Result<(), PipelineError> {
+        let Some(current) = self.log.current().cloned() else { return Ok(()) };
+        let state = current.state.iter().filter(|object| object.stage != OUTBOX).cloned().collect();
+        let part = Part { staged: current.staged.clone(), ..Part::default() };
+        self.add(Epoch(last.0 + 1), state, part, Vec::new(), Publication::All)
+    }
+
+    fn add(
+        &mut self,
+        epoch: Epoch,
+        state: Vec<StateObject>,
+        part: Part,
+        rows: Vec<LedgerRow>,
+        publication: Publication,
+    ) -> Result<(), PipelineError> {
+        let at = now();
+        let ledger = self.ledger.on_checkpoint(rows, at, epoch, publication)?;
+        for object in &ledger.objects {
+            self.storage.put(&object.key, &object.bytes)?;
+        }
+        let publish: Vec<PublishFile> = part.publish.into_iter().chain(ledger.publish).collect();
+        let committed = self.log.commit(Checkpoint {
+            epoch,
+            at,
+            configuration: self.configuration.clone(),
+            partitions: self.partitions.values().cloned().collect(),
+            state,
+            staged: part.staged,
+            publish,
+            ledger: ledger.open,
+            models: self.models.clone(),
+        })?;
+        self.send(&committed.checkpoint)?;
+        let published = self.log.publish(&committed)?;
+        self.log.sweep()?;
+        self.shared.progress.committed(committed.sequence.0);
+        tracing::info!(%epoch, sequence = committed.sequence.0, published, "checkpoint committed");
+        Ok(())
+    }
+
+    /// Sends a checkpoint's anomalies, in one transaction with its epoch: a second time changes nothing.
+    pub fn send(&mut self, checkpoint: &Checkpoint) -> Result<(), PipelineError> {
+        let Some(producer) = &mut self.producer else { return Ok(()) };
+        let mut batches = Vec::new();
+        for object in checkpoint.state.iter().filter(|object| object.stage == OUTBOX) {
+            let bytes = self.storage.get_exactly(&object.key, object.size, &object.sha256)?;
+            batches.extend(state::decode(&bytes)?);
+        }
+        let names = self.partitions.values().map(|partition| (partition.id, partition.name.clone())).collect();
+        producer.send(checkpoint.epoch.0, &batches, &names)?;
+        Ok(())
+    }
+
+    fn advance(&mut self, report: &PartitionReport) {
+        let account = &report.account;
+        let state = self.partitions.entry(account.partition.clone()).or_insert_with(|| PartitionState {
+            name: account.partition.clone(),
+            id: report.id,
+            next: account.from,
+            max_event_time: None,
+            ended: false,
+            totals: Counts::default(),
+            marks: BTreeMap::new(),
+        });
+        state.id = report.id;
+        state.next = account.to;
+        state.max_event_time = report.seen;
+        state.ended = report.has_ended;
+        state.totals = state.totals.and(&account.counts);
+    }
+
+    fn ledger_rows(&self, epoch: Epoch, partitions: &[PartitionReport], part: &Part) -> Vec<LedgerRow> {
+        let accepted = partitions.iter().map(|report| report.account.counts.accepted).sum::<u64>();
+        let counted = |table: &str| table == "events" || table.starts_with("windows/");
+        let events = part.tables.iter().filter(|counts| counted(&counts.table));
+        let events = events.map(|counts| (counts.table.clone(), accepted)).collect();
+        let accounts = partitions.iter().map(|report| Account::Partition(report.account.clone()));
+        let tables = table_accounts(part, &events).into_iter().map(Account::Table);
+        let sequence = self.log.next_sequence();
+        accounts.chain(tables).map(|account| LedgerRow { sequence, epoch, account }).collect()
+    }
+}

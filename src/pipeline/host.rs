@@ -1,0 +1,109 @@
+//! Runs a stage inside timely: the only place where a stage's epochs meet capabilities.
+//!
+//! Promise: at the end of epoch `e` the stage has seen exactly the batches of epochs up to `e`, on every worker. Batches of
+//! the oldest open epoch are folded at once, later ones wait (Arrow makes waiting free).
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::ParallelizationContract;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::operator::Operator;
+
+use crate::domain::ids::Epoch;
+use crate::pipeline::parcel::{Item, Parcel};
+use crate::pipeline::plan::Plan;
+use crate::pipeline::watermarks::{Mark, Watermarks};
+use crate::stage::{Output, Stage};
+
+/// An epoch that has not ended on every worker.
+struct Open {
+    capability: Capability<u64>,
+    /// Batches that came before the epoch was the oldest.
+    waiting: Vec<RecordBatch>,
+    marks: Vec<Mark>,
+}
+
+/// A stage with its number (it names its state) and what it needs to know of the run.
+pub struct Hosted {
+    pub stage: Box<dyn Stage>,
+    pub number: u16,
+    pub plan: Plan,
+    pub watermarks: Watermarks,
+}
+
+impl Hosted {
+    fn fold(&mut self, batch: RecordBatch) -> Vec<Item> {
+        let mut output = Output::default();
+        self.stage.on_batch(batch, &mut output);
+        output.0.into_iter().map(Item::Rows).collect()
+    }
+
+    fn end(&mut self, epoch: Epoch, marks: Vec<Mark>) -> Vec<Item> {
+        marks.into_iter().for_each(|mark| self.watermarks.apply(mark));
+        let end = self.watermarks.end(epoch, self.plan.is_checkpoint(epoch));
+        let mut output = Output::default();
+        self.stage.on_epoch_end(end, &mut output);
+        let mut items: Vec<Item> = output.0.into_iter().map(Item::Rows).collect();
+        if end.is_checkpoint {
+            let stage = self.number;
+            items.extend(self.stage.snapshot().into_iter().map(|batch| Item::State { stage, batch }));
+        }
+        items
+    }
+}
+
+/// Hosts a stage on a stream whose items `pact` routes.
+pub fn host<'scope, P>(
+    stream: Stream<'scope, u64, Parcel>,
+    pact: P,
+    name: &str,
+    mut hosted: Hosted,
+) -> Stream<'scope, u64, Parcel>
+where
+    P: ParallelizationContract<u64, Parcel>,
+{
+    stream.unary_frontier::<CapacityContainerBuilder<Parcel>, _, _, _>(pact, name, move |_initial, _info| {
+        let mut open: BTreeMap<u64, Open> = BTreeMap::new();
+        let mut oldest = 0;
+        // Timely drops a parcel without items by itself.
+        move |(input, frontier), output| {
+            input.for_each(|capability, parcel| {
+                let time = *capability.time();
+                let epoch = open.entry(time).or_insert_with(|| Open {
+                    capability: capability.retain(0),
+                    waiting: Vec::new(),
+                    marks: Vec::new(),
+                });
+                for item in parcel.0.drain(..) {
+                    match item {
+                        Item::Events(batch) if time == oldest => {
+                            output.session(&epoch.capability).give_container(&mut Parcel(hosted.fold(batch)));
+                        }
+                        Item::Events(batch) => epoch.waiting.push(batch),
+                        Item::Mark { mark, .. } => epoch.marks.push(mark),
+                        other => unreachable!("no edge brings {other:?} to a stage"),
+                    }
+                }
+            });
+            let first_open = frontier.frontier().iter().min().copied().unwrap_or(u64::MAX);
+            while let Some(entry) = open.first_entry().filter(|entry| *entry.key() < first_open) {
+                let (time, epoch) = entry.remove_entry();
+                for batch in epoch.waiting {
+                    output.session(&epoch.capability).give_container(&mut Parcel(hosted.fold(batch)));
+                }
+                output.session(&epoch.capability).give_container(&mut Parcel(hosted.end(Epoch(time), epoch.marks)));
+            }
+            if first_open > oldest && first_open != u64::MAX {
+                oldest = first_open;
+                if let Some(epoch) = open.get_mut(&oldest) {
+                    for batch in std::mem::take(&mut epoch.waiting) {
+                        output.session(&epoch.capability).give_container(&mut Parcel(hosted.fold(batch)));
+                    }
+                }
+            }
+        }
+    })
+}

@@ -1,0 +1,260 @@
+//! A worker's share of the source: records in; accepted events, refused records, accounts and watermarks out.
+//!
+//! Promise: every offset that is passed over is in exactly one account, under exactly one heading.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::decode::admission::Admission;
+use crate::decode::{Decode, Decoded, refused};
+use crate::domain::ids::{Offset, PartitionId};
+use crate::domain::raw::RawBatch;
+use crate::domain::table::{Rows, Table};
+use crate::domain::time::EventTime;
+use crate::domain::watermark::WatermarkSpec;
+use crate::pipeline::account::PartitionReport;
+use crate::pipeline::parcel::Item;
+use crate::pipeline::watermarks::Mark;
+use crate::sources::{Partition, Read, Reader, SourceError};
+
+/// Where a partition stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// There is more to read, or it is not known yet whether there is.
+    Behind,
+    /// All was read at this instant; idle when nothing comes for a while.
+    CaughtUp { at: Instant },
+    /// Found while running: holds nothing back until it speaks.
+    New,
+    Ended,
+}
+
+#[derive(Debug)]
+struct State {
+    report: PartitionReport,
+    admission: Admission,
+    phase: Phase,
+    /// A file's watermark before it is read is the one that its first event will give it.
+    first: EventTime,
+    is_paused: bool,
+}
+
+/// Where a partition begins: from the manifest, or at its beginning.
+#[derive(Clone, Debug)]
+pub struct Begin {
+    pub partition: Partition,
+    pub next: Offset,
+    /// The greatest event time accepted before; `MIN` at the beginning.
+    pub seen: EventTime,
+    /// The time of the first event that will come, where it is known before reading; else `MIN`.
+    pub first: EventTime,
+}
+
+/// See the module.
+pub struct Intake {
+    worker: usize,
+    reader: Box<dyn Reader>,
+    decoder: Box<dyn Decode>,
+    spec: WatermarkSpec,
+    partitions: BTreeMap<PartitionId, State>,
+    /// At the end of a partition its watermark becomes `MAX`: everything closes.
+    closes_at_end: bool,
+    reads: Vec<Read>,
+    /// Records and bytes handed on, for progress.
+    pub records: u64,
+    pub bytes: u64,
+}
+
+impl Intake {
+    pub fn new(
+        worker: usize,
+        reader: Box<dyn Reader>,
+        decoder: Box<dyn Decode>,
+        spec: WatermarkSpec,
+        begins: Vec<Begin>,
+        closes_at_end: bool,
+    ) -> Intake {
+        let partitions = begins.into_iter().map(|begin| {
+            let id = begin.partition.id;
+            let state = State {
+                report: PartitionReport::open(id, begin.partition.name, begin.next),
+                admission: Admission::new(&spec, begin.seen),
+                phase: Phase::Behind,
+                first: begin.first,
+                is_paused: false,
+            };
+            (id, state)
+        });
+        let partitions = partitions.collect();
+        Intake { worker, reader, decoder, spec, partitions, closes_at_end, reads: Vec::new(), records: 0, bytes: 0 }
+    }
+
+    /// Reads what is there, up to about `rows_max` records. Empty: nothing is there now.
+    pub fn read(&mut self, rows_max: usize, now: Instant) -> Result<Vec<Item>, SourceError> {
+        let mut reads = std::mem::take(&mut self.reads);
+        if let Some(behind) = self.furthest_behind() {
+            self.reader.prefer(behind);
+        }
+        self.reader.read(rows_max, &mut reads)?;
+        let mut items = Vec::new();
+        for read in reads.drain(..) {
+            self.take(read, now, &mut items);
+        }
+        self.reads = reads;
+        Ok(items)
+    }
+
+    /// The partition that holds back the watermark.
+    fn furthest_behind(&self) -> Option<PartitionId> {
+        let open = self.partitions.iter().filter(|(_, state)| state.phase != Phase::Ended && !state.is_paused);
+        open.min_by_key(|(id, state)| (state.watermark(&self.spec, false), **id)).map(|(id, _)| *id)
+    }
+
+    fn take(&mut self, read: Read, now: Instant, items: &mut Vec<Item>) {
+        match read {
+            Read::Records(raw) => self.records(&raw, items),
+            Read::CaughtUp { partition, next } => {
+                let state = self.state(partition);
+                state.report.skip_to(next);
+                state.phase = match state.phase {
+                    Phase::New => Phase::New,
+                    Phase::CaughtUp { at } => Phase::CaughtUp { at },
+                    _ => Phase::CaughtUp { at: now },
+                };
+            }
+            Read::Ended { partition, next } => {
+                let state = self.state(partition);
+                state.report.skip_to(next);
+                state.phase = Phase::Ended;
+            }
+            Read::Found(partition) => {
+                let id = partition.id;
+                items.push(Item::Found { target: self.worker, id, name: partition.name.clone() });
+                let state = State {
+                    report: PartitionReport::open(id, partition.name, Offset(0)),
+                    admission: Admission::new(&self.spec, EventTime::MIN),
+                    phase: Phase::New,
+                    first: EventTime::MIN,
+                    is_paused: false,
+                };
+                self.partitions.insert(id, state);
+            }
+            Read::Lost { partition, from, to } => {
+                let account = &mut self.state(partition).report.account;
+                assert_eq!(account.to, from, "a loss begins where reading stopped");
+                account.counts.lost += (to.0 - from.0) as u64;
+                account.to = to;
+            }
+        }
+    }
+
+    fn state(&mut self, partition: PartitionId) -> &mut State {
+        self.partitions.get_mut(&partition).expect("a reader speaks of its own partitions only")
+    }
+
+    fn records(&mut self, raw: &RawBatch, items: &mut Vec<Item>) {
+        if raw.is_empty() {
+            return;
+        }
+        self.records += raw.len() as u64;
+        self.bytes += raw.bytes.len() as u64;
+        let state = self.partitions.get_mut(&raw.partition).expect("a reader speaks of its own partitions only");
+        let Decoded { events, rejects } = self.decoder.decode(raw, &state.report.account.partition);
+        let admitted = state.admission.admit(events, raw);
+        state.count(raw, admitted.accepted.len(), admitted.too_late.len(), rejects.len() + admitted.early.len());
+        state.phase = Phase::Behind;
+        for refused in [&rejects, &admitted.early].into_iter().filter(|rejects| !rejects.is_empty()) {
+            items.push(Item::Rows(Rows { table: Table::Quarantine, batch: refused::quarantine(raw, refused) }));
+        }
+        if !admitted.too_late.is_empty() {
+            items.push(Item::Rows(Rows { table: Table::Late, batch: refused::late(raw, &admitted.too_late) }));
+        }
+        if !admitted.accepted.is_empty() {
+            items.push(Item::Events(admitted.accepted.into_columns()));
+        }
+    }
+
+    /// This worker's mark at the end of an epoch.
+    pub fn mark(&self, now: Instant, is_done: bool) -> Mark {
+        let (mut live, mut idle) = (None, None);
+        for state in self.partitions.values() {
+            let watermark = state.watermark(&self.spec, self.closes_at_end);
+            let is_idle = watermark != EventTime::MAX && state.is_idle(now, self.spec.idle_after);
+            let least = if is_idle { &mut idle } else { &mut live };
+            *least = Some(least.map_or(watermark, |least: EventTime| least.min(watermark)));
+        }
+        Mark { source: self.worker, live, idle, is_done }
+    }
+
+    /// Closes the accounts at a checkpoint.
+    pub fn close_accounts(&mut self) -> Vec<PartitionReport> {
+        let spec = &self.spec;
+        let close = |state: &mut State| {
+            let watermark = state.watermark(spec, false);
+            state.report.close(state.admission.seen(), watermark, state.phase == Phase::Ended)
+        };
+        self.partitions.values_mut().map(close).collect()
+    }
+
+    /// Pauses partitions that ran further ahead of the slowest one than `max_drift`, and lets go on those that no longer are.
+    pub fn align(&mut self, slowest: EventTime) -> Result<(), SourceError> {
+        let ahead = slowest.after(self.spec.max_drift);
+        let near = slowest.after(self.spec.max_drift / 2);
+        for (partition, state) in &mut self.partitions {
+            let watermark = state.watermark(&self.spec, false);
+            if !state.is_paused && state.phase != Phase::Ended && watermark > ahead && slowest != EventTime::MIN {
+                self.reader.pause(*partition)?;
+                state.is_paused = true;
+            } else if state.is_paused && watermark <= near {
+                self.reader.resume(*partition)?;
+                state.is_paused = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a partition waits for others to catch up.
+    pub fn is_held(&self) -> bool {
+        self.partitions.values().any(|state| state.is_paused)
+    }
+
+    /// Whether nothing will ever come any more.
+    pub fn is_exhausted(&self) -> bool {
+        self.partitions.values().all(|state| state.phase == Phase::Ended)
+    }
+}
+
+impl State {
+    fn watermark(&self, spec: &WatermarkSpec, closes_at_end: bool) -> EventTime {
+        if self.phase == Phase::Ended && closes_at_end {
+            return EventTime::MAX;
+        }
+        self.admission.seen().max(self.first).before(spec.out_of_orderness)
+    }
+
+    fn is_idle(&self, now: Instant, idle_after: Duration) -> bool {
+        match self.phase {
+            Phase::Behind => false,
+            // Nothing was ever said here: waiting for it would hold back everything from the start.
+            Phase::CaughtUp { .. } | Phase::Ended if self.admission.seen() == EventTime::MIN => true,
+            Phase::Ended => false,
+            Phase::CaughtUp { at } => now.saturating_duration_since(at) >= idle_after,
+            Phase::New => true,
+        }
+    }
+
+    fn count(&mut self, raw: &RawBatch, accepted: usize, too_late: usize, quarantined: usize) {
+        assert_eq!(raw.len(), accepted + too_late + quarantined, "every record is an event or a refused one");
+        self.report.skip_to(raw.offset(0));
+        assert_eq!(self.report.account.to, raw.offset(0), "no offset is read twice");
+        // Offsets between records hold none.
+        let holes = raw.offset(raw.len() - 1).0 - raw.offset(0).0 + 1 - raw.len() as i64;
+        self.report.account.to = raw.offset(raw.len() - 1).next();
+        let counts = &mut self.report.account.counts;
+        counts.skipped += holes as u64;
+        counts.read += raw.len() as u64;
+        counts.accepted += accepted as u64;
+        counts.too_late += too_late as u64;
+        counts.quarantined += quarantined as u64;
+    }
+}

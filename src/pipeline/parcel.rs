@@ -1,0 +1,245 @@
+//! What travels along the edges of the dataflow: Arrow batches and the few records that steer them.
+//!
+//! Invariant: the record count of a parcel is preserved by routing and by serialisation, and is zero only for an empty
+//! parcel. Timely counts progress by it; a wrong count is a frontier that stalls or runs ahead.
+
+use std::cell::RefCell;
+use std::io::Write;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use arrow_select::dictionary::garbage_collect_any_dictionary;
+use serde::{Deserialize, Serialize};
+use timely::Accountable;
+use timely::bytes::arc::Bytes;
+use timely::dataflow::channels::ContainerBytes;
+
+use crate::domain::ids::PartitionId;
+use crate::domain::table::{Rows, Table};
+use crate::pipeline::account::PartitionReport;
+use crate::pipeline::watermarks::Mark;
+
+/// One thing on an edge.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// Accepted events, never empty.
+    Events(RecordBatch),
+    /// Rows of a table, never empty.
+    Rows(Rows),
+    /// Part of a stage's snapshot.
+    State { stage: u16, batch: RecordBatch },
+    /// What became of a partition's records since the last checkpoint.
+    Account(PartitionReport),
+    /// A partition that was found while running, told to one worker before its rows.
+    Found { target: usize, id: PartitionId, name: String },
+    /// The end of an epoch at one source worker, addressed to one worker.
+    Mark { target: usize, mark: Mark },
+}
+
+impl Item {
+    fn record_count(&self) -> i64 {
+        match self {
+            // Events are split among workers row by row; everything else travels whole.
+            Item::Events(batch) => batch.num_rows() as i64,
+            Item::Rows(_) | Item::State { .. } | Item::Account(_) | Item::Found { .. } | Item::Mark { .. } => 1,
+        }
+    }
+}
+
+/// The container of every stream.
+#[derive(Clone, Debug, Default)]
+pub struct Parcel(pub Vec<Item>);
+
+impl Accountable for Parcel {
+    fn record_count(&self) -> i64 {
+        self.0.iter().map(Item::record_count).sum()
+    }
+}
+
+/// An item on the wire: batches follow the head as Arrow IPC streams, in the order of the items.
+#[derive(Serialize, Deserialize)]
+enum Head {
+    Events,
+    Rows(TableCode),
+    State(u16),
+    Account(PartitionReport),
+    Found(usize, PartitionId, String),
+    Mark(usize, Mark),
+}
+
+/// A table on the wire.
+#[derive(Serialize, Deserialize)]
+enum TableCode {
+    Events,
+    Windows(u16),
+    Anomalies,
+    Late,
+    Quarantine,
+}
+
+impl From<Table> for TableCode {
+    fn from(table: Table) -> TableCode {
+        match table {
+            Table::Events => TableCode::Events,
+            Table::Windows(window) => TableCode::Windows(window),
+            Table::Anomalies => TableCode::Anomalies,
+            Table::Late => TableCode::Late,
+            Table::Quarantine => TableCode::Quarantine,
+        }
+    }
+}
+
+impl From<TableCode> for Table {
+    fn from(code: TableCode) -> Table {
+        match code {
+            TableCode::Events => Table::Events,
+            TableCode::Windows(window) => Table::Windows(window),
+            TableCode::Anomalies => Table::Anomalies,
+            TableCode::Late => Table::Late,
+            TableCode::Quarantine => Table::Quarantine,
+        }
+    }
+}
+
+thread_local! {
+    // Timely asks for the length right before it asks for the bytes; the encoding is kept in between.
+    static ENCODED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
+
+const ENCODES: &str = "a batch that was built in memory encodes into memory";
+const DECODES: &str = "the peer is the same binary, as the handshake at the start made sure";
+
+impl ContainerBytes for Parcel {
+    fn from_bytes(bytes: Bytes) -> Parcel {
+        Parcel(decode(&bytes).expect(DECODES))
+    }
+
+    fn length_in_bytes(&self) -> usize {
+        let encoded = encode(&self.0).expect(ENCODES);
+        let length = encoded.len();
+        ENCODED.with(|kept| *kept.borrow_mut() = Some(encoded));
+        length
+    }
+
+    fn into_bytes<W: Write>(&self, writer: &mut W) {
+        let encoded = ENCODED.with(|kept| kept.borrow_mut().take());
+        let encoded = encoded.unwrap_or_else(|| encode(&self.0).expect(ENCODES));
+        writer.write_all(&encoded).expect("timely reserved the length that it was told");
+    }
+}
+
+/// `[length of head u64][head as JSON][IPC stream]…`, padded to eight bytes, for timely keeps messages aligned.
+fn encode(items: &[Item]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let mut heads = Vec::with_capacity(items.len());
+    let mut bodies = Vec::new();
+    for item in items {
+        heads.push(match item {
+            Item::Events(_) => Head::Events,
+            Item::Rows(rows) => Head::Rows(rows.table.into()),
+            Item::State { stage, .. } => Head::State(*stage),
+            Item::Account(account) => Head::Account(account.clone()),
+            Item::Found { target, id, name } => Head::Found(*target, *id, name.clone()),
+            Item::Mark { target, mark } => Head::Mark(*target, *mark),
+        });
+        let batch = match item {
+            Item::Events(batch) | Item::State { batch, .. } => batch,
+            Item::Rows(rows) => &rows.batch,
+            Item::Account(_) | Item::Found { .. } | Item::Mark { .. } => continue,
+        };
+        let compact = compact(batch)?;
+        let mut writer = StreamWriter::try_new(&mut bodies, &compact.schema())?;
+        writer.write(&compact)?;
+        writer.finish()?;
+    }
+    let head = serde_json::to_vec(&heads)?;
+    let mut encoded = Vec::with_capacity(16 + head.len() + bodies.len());
+    encoded.extend_from_slice(&(head.len() as u64).to_le_bytes());
+    encoded.extend_from_slice(&head);
+    encoded.extend_from_slice(&bodies);
+    encoded.resize(encoded.len().next_multiple_of(8), 0);
+    Ok(encoded)
+}
+
+fn decode(bytes: &[u8]) -> Result<Vec<Item>, Box<dyn std::error::Error>> {
+    let (length, rest) = bytes.split_at_checked(8).ok_or("no length")?;
+    let length = u64::from_le_bytes(length.try_into()?) as usize;
+    let (head, mut bodies) = rest.split_at_checked(length).ok_or("no head")?;
+    let heads: Vec<Head> = serde_json::from_slice(head)?;
+    let mut batch = || -> Result<RecordBatch, Box<dyn std::error::Error>> {
+        let mut reader = StreamReader::try_new(&mut bodies, None)?;
+        let batch = reader.next().ok_or("no batch")??;
+        // Leaves the cursor behind the end-of-stream mark, where the next stream begins.
+        while reader.next().transpose()?.is_some() {}
+        Ok(batch)
+    };
+    heads
+        .into_iter()
+        .map(|head| {
+            Ok(match head {
+                Head::Events => Item::Events(batch()?),
+                Head::Rows(table) => Item::Rows(Rows { table: table.into(), batch: batch()? }),
+                Head::State(stage) => Item::State { stage, batch: batch()? },
+                Head::Account(account) => Item::Account(account),
+                Head::Found(target, id, name) => Item::Found { target, id, name },
+                Head::Mark(target, mark) => Item::Mark { target, mark },
+            })
+        })
+        .collect()
+}
+
+/// The batch with dictionaries that hold no more than its rows need: a batch must not carry a worker's whole dictionary.
+fn compact(batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let columns = batch.columns().iter().map(|column| match column.as_any_dictionary_opt() {
+        Some(dictionary) if dictionary.values().len() > batch.num_rows() => garbage_collect_any_dictionary(dictionary),
+        _ => Ok(column.clone()),
+    });
+    RecordBatch::try_new(batch.schema(), columns.collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, DictionaryArray, Int64Array};
+    use arrow::datatypes::UInt32Type;
+
+    use super::*;
+    use crate::domain::time::EventTime;
+
+    #[test]
+    fn a_parcel_survives_the_wire_with_its_record_count() {
+        let text: DictionaryArray<UInt32Type> = ["a", "b", "a"].into_iter().collect();
+        let batch = RecordBatch::try_from_iter([
+            ("text", Arc::new(text) as ArrayRef),
+            ("number", Arc::new(Int64Array::from(vec![Some(1), None, Some(3)])) as ArrayRef),
+        ])
+        .unwrap();
+        let mark = Mark { source: 1, live: Some(EventTime(5)), idle: None, is_done: true };
+        let parcel = Parcel(vec![
+            Item::Events(batch.slice(0, 1)),
+            Item::Mark { target: 3, mark },
+            Item::Rows(Rows { table: Table::Windows(2), batch: batch.clone() }),
+            Item::State { stage: 4, batch: batch.clone() },
+        ]);
+        let length = parcel.length_in_bytes();
+        let mut bytes = Vec::new();
+        parcel.into_bytes(&mut bytes);
+        assert_eq!((length, length % 8), (bytes.len(), 0));
+        let back = Parcel(decode(&bytes).unwrap());
+        assert_eq!(back.record_count(), parcel.record_count());
+        match &back.0[..] {
+            [
+                Item::Events(events),
+                Item::Mark { target: 3, mark: marked },
+                Item::Rows(Rows { table: Table::Windows(2), batch: rows }),
+                Item::State { stage: 4, batch: state },
+            ] => {
+                assert_eq!(events, &batch.slice(0, 1));
+                assert_eq!((rows, state), (&batch, &batch));
+                assert_eq!(marked, &mark);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Runs a pipeline on this process's worker threads until it is done, told to stop, or has failed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use timely::CommunicationConfig;
+use timely::worker::Worker;
+
+use crate::observe::progress::Progress;
+use crate::observe::stop::StopSignal;
+use crate::pipeline::PipelineError;
+use crate::pipeline::agree::agree;
+use crate::pipeline::assemble::Assembly;
+use crate::pipeline::committer::Committer;
+use crate::pipeline::shared::Shared;
+use crate::pipeline::spec::{Cluster, PipelineSpec};
+use crate::pipeline::start::{self, Process, Start};
+use crate::stage::Share;
+
+/// How long a worker sleeps at most; what wakes it earlier are messages, sources and uploads.
+const PARK: Duration = Duration::from_millis(100);
+
+/// Runs to the end. `Ok` means that everything that was read is committed.
+pub fn run(
+    spec: PipelineSpec,
+    cluster: Cluster,
+    stop: StopSignal,
+    progress: Arc<Progress>,
+) -> Result<(), PipelineError> {
+    let shared = Shared::new(stop, progress);
+    let process = Arc::new(Process::open(&spec, &shared)?);
+    let spec = Arc::new(spec);
+    let is_alone = cluster.addresses.len() < 2;
+    let guards = timely::execute(config(&cluster), {
+        let shared = shared.clone();
+        move |worker| {
+            if let Err(error) = work(worker, &spec, &process, &shared) {
+                shared.fail(error);
+            }
+            if shared.failed() {
+                end_at_once(worker, is_alone);
+            }
+        }
+    });
+    let guards = guards.map_err(PipelineError::Cluster)?;
+    for outcome in guards.join() {
+        outcome.map_err(|_| PipelineError::Panicked)?;
+    }
+    match shared.take_failure() {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// A failed worker lets go of its dataflows without another step: no other one must see their capabilities end.
+fn end_at_once(worker: &mut Worker, is_alone: bool) {
+    if !is_alone {
+        // The failure has been logged. The other processes end when this one's sockets close.
+        std::process::exit(1);
+    }
+    for dataflow in worker.installed_dataflows() {
+        worker.drop_dataflow(dataflow);
+    }
+}
+
+fn config(cluster: &Cluster) -> timely::Config {
+    let communication = match (cluster.addresses.len(), cluster.workers) {
+        (0 | 1, 0 | 1) => CommunicationConfig::Thread,
+        (0 | 1, workers) => CommunicationConfig::Process(workers),
+        (_, workers) => CommunicationConfig::Cluster {
+            threads: workers.max(1),
+            process: cluster.process,
+            addresses: cluster.addresses.clone(),
+            report: false,
+            zerocopy: false,
+        },
+    };
+    timely::Config { communication, worker: timely::WorkerConfig::default() }
+}
+
+/// One worker from the agreement to the end.
+fn work(worker: &mut Worker, spec: &Arc<PipelineSpec>, process: &Arc<Process>, shared: &Shared) -> Result<(), PipelineError> {
+    let share = Share { worker: worker.index(), workers: worker.peers() };
+    let committer: Arc<Mutex<Option<Committer>>> = Arc::default();
+    let decide = {
+        let (spec, process, shared, committer) = (spec.clone(), process.clone(), shared.clone(), committer.clone());
+        move || match start::decide(&spec, &process, &shared) {
+            Ok((start, decided)) => {
+                *committer.lock().unwrap_or_else(PoisonError::into_inner) = Some(decided);
+                serde_json::to_string(&start).unwrap_or_default()
+            }
+            Err(error) => {
+                shared.fail(error);
+                String::new()
+            }
+        }
+    };
+    let Some(said) = agree(worker, decide, || shared.failed()) else { return Ok(()) };
+    if said.is_empty() {
+        // Worker 0 has told why, on its own process.
+        return if shared.failed() { Ok(()) } else { Err(PipelineError::NoStart) };
+    }
+    let start: Start = serde_json::from_str(&said).map_err(PipelineError::Start)?;
+    let committer = committer.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let assembly = Assembly { spec, process, start: &start, shared, share };
+    let committed = assembly.build(worker, committer)?;
+    while !committed.done() && !shared.failed() {
+        worker.step_or_park(Some(PARK));
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! What all workers and threads of a process share: the wish to stop, the first failure, and how far things are.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::observe::progress::Progress;
+use crate::observe::stop::StopSignal;
+use crate::pipeline::PipelineError;
+
+/// See the module. Clones share.
+#[derive(Clone)]
+pub struct Shared {
+    pub stop: StopSignal,
+    pub progress: Arc<Progress>,
+    failure: Arc<Failure>,
+}
+
+#[derive(Default)]
+struct Failure {
+    happened: AtomicBool,
+    /// The first one; those that follow from it tell nothing new.
+    first: Mutex<Option<PipelineError>>,
+}
+
+impl Shared {
+    pub fn new(stop: StopSignal, progress: Arc<Progress>) -> Shared {
+        Shared { stop, progress, failure: Arc::default() }
+    }
+
+    /// Ends the run: nothing is committed from here on, and `run` returns the first error.
+    pub fn fail(&self, error: PipelineError) {
+        let mut first = self.failure.first.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.is_none() {
+            tracing::error!(%error, "the run failed");
+            *first = Some(error);
+        }
+        self.failure.happened.store(true, Ordering::Release);
+    }
+
+    pub fn failed(&self) -> bool {
+        self.failure.happened.load(Ordering::Acquire)
+    }
+
+    pub fn take_failure(&self) -> Option<PipelineError> {
+        self.failure.first.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

@@ -1,0 +1,218 @@
+//! Makes rows and state durable, worker by worker: at each checkpoint whole objects under hidden names, then one report.
+//!
+//! Promise: the report of a checkpoint is sent when everything it names is durable, and holds exactly the rows and the
+//! state of epochs up to the checkpoint's. The epoch's capability is held until then.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arrow::array::RecordBatch;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::operator::Operator;
+use timely::dataflow::{Stream, StreamVec};
+
+use crate::checkpoint::manifest::{StateObject, WallTime};
+use crate::checkpoint::places::Generation;
+use crate::checkpoint::state;
+use crate::domain::ids::Epoch;
+use crate::domain::table::{Rows, Table};
+use crate::pipeline::PipelineError;
+use crate::pipeline::account::Report;
+use crate::pipeline::ingest::Clock;
+use crate::pipeline::parcel::{Item, Parcel};
+use crate::pipeline::plan::Plan;
+use crate::pipeline::route::route;
+use crate::pipeline::shared::Shared;
+use crate::pipeline::watermarks::Watermarks;
+use crate::sinks::parquet::{Object, Publication, TableSink};
+use crate::storage::Storage;
+use crate::storage::digest::Sha256;
+use crate::storage::upload::{Pending, Uploads, Wake};
+
+/// The stage name under which a checkpoint's anomalies for Kafka stand among its state objects.
+pub const OUTBOX: &str = "outbox";
+
+/// Bytes of objects on their way to the store at once, a worker.
+const UPLOAD_BYTES: usize = 256 << 20;
+
+/// What the operator needs to know.
+pub struct StagingSpec {
+    pub sink: TableSink,
+    pub storage: Storage,
+    pub generation: Generation,
+    pub plan: Plan,
+    pub watermarks: Watermarks,
+    /// The names of the stages, by their number.
+    pub stages: Vec<String>,
+    /// Anomalies also go to Kafka.
+    pub has_outbox: bool,
+}
+
+/// A checkpoint on its way to the store.
+struct Underway {
+    report: Report,
+    uploads: Vec<Pending>,
+    capability: Capability<u64>,
+}
+
+struct Staging {
+    spec: StagingSpec,
+    worker: usize,
+    uploads: Uploads,
+    clock: Rc<Clock>,
+    /// What has been collected for the next checkpoint.
+    report: Report,
+    state: BTreeMap<String, Vec<RecordBatch>>,
+    pending: Vec<Pending>,
+}
+
+impl Staging {
+    /// Takes one epoch's items, in the order of epochs.
+    fn take(&mut self, epoch: Epoch, items: Vec<Item>) -> Result<(), PipelineError> {
+        for item in &items {
+            if let Item::Found { id, name, .. } = item {
+                self.spec.sink.name_partition(*id, name);
+            }
+        }
+        for item in items {
+            match item {
+                Item::Rows(rows) => self.rows(epoch, rows)?,
+                Item::State { stage, batch } => {
+                    let name = self.spec.stages[usize::from(stage)].clone();
+                    self.state.entry(name).or_default().push(batch);
+                }
+                Item::Account(report) => self.report.partitions.push(report),
+                Item::Found { .. } => {}
+                Item::Mark { mark, .. } => self.spec.watermarks.apply(mark),
+                Item::Events(_) => unreachable!("no edge brings events here: they become rows first"),
+            }
+        }
+        let end = self.spec.watermarks.end(epoch, self.spec.plan.is_checkpoint(epoch));
+        self.clock.slowest.set(end.publish);
+        Ok(())
+    }
+
+    fn rows(&mut self, epoch: Epoch, rows: Rows) -> Result<(), PipelineError> {
+        if rows.table == Table::Anomalies && self.spec.has_outbox {
+            self.state.entry(OUTBOX.to_owned()).or_default().push(rows.batch.clone());
+        }
+        let objects = self.spec.sink.push(epoch, rows)?;
+        self.upload(objects);
+        Ok(())
+    }
+
+    fn upload(&mut self, objects: Vec<Object>) {
+        for object in objects {
+            self.pending.push(self.uploads.upload(object.key, object.bytes));
+        }
+    }
+
+    /// Ends a checkpoint: everything collected starts on its way.
+    fn checkpoint(&mut self, epoch: Epoch) -> Result<(Report, Vec<Pending>), PipelineError> {
+        let is_last = self.spec.watermarks.all_done();
+        let publication = if is_last { Publication::All } else { Publication::WhenDue };
+        let staged = self.spec.sink.on_checkpoint(now(), epoch, publication)?;
+        self.upload(staged.objects);
+        let mut report = std::mem::take(&mut self.report);
+        (report.worker, report.is_last, report.tables) = (self.worker, is_last, staged.part);
+        for (stage, batches) in std::mem::take(&mut self.state) {
+            let bytes = state::encode(&batches)?;
+            let sha256 = Sha256::of(&bytes);
+            let key = self.spec.generation.state(epoch, self.worker, &stage, &sha256);
+            report.state.push(StateObject { stage, key: key.clone(), size: bytes.len() as u64, sha256 });
+            self.pending.push(self.uploads.upload(key, bytes));
+        }
+        Ok((report, std::mem::take(&mut self.pending)))
+    }
+}
+
+/// The clock on the wall, which decides when rows become visible, never what they are.
+pub fn now() -> WallTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    WallTime(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Whether everything of the checkpoint is durable; an upload that failed for good is an error.
+fn is_durable(underway: &mut Underway) -> Result<bool, PipelineError> {
+    let mut failed = None;
+    underway.uploads.retain_mut(|upload| match upload.poll() {
+        None => true,
+        Some(Ok(())) => false,
+        Some(Err(error)) => {
+            failed = Some(error);
+            false
+        }
+    });
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(underway.uploads.is_empty()),
+    }
+}
+
+/// Builds the operator on one worker.
+pub fn stage<'scope>(
+    rows: Stream<'scope, u64, Parcel>,
+    spec: StagingSpec,
+    clock: Rc<Clock>,
+    shared: Shared,
+) -> StreamVec<'scope, u64, Report> {
+    let scope = rows.scope();
+    let worker = scope.index();
+    let pact = route(worker, None);
+    rows.unary_frontier::<CapacityContainerBuilder<Vec<Report>>, _, _, _>(pact, "Stage", move |_initial, info| {
+        let activator = scope.worker().sync_activator_for(info.address.to_vec());
+        let wake: Wake = Arc::new(move || drop(activator.activate()));
+        let uploads = Uploads::new(&spec.storage, UPLOAD_BYTES, UPLOAD_BYTES, wake);
+        let (report, state, pending) = (Report::default(), BTreeMap::new(), Vec::new());
+        let mut staging = Staging { spec, worker, uploads, clock, report, state, pending };
+        let mut open: BTreeMap<u64, (Capability<u64>, Vec<Item>)> = BTreeMap::new();
+        let mut underway: BTreeMap<u64, Underway> = BTreeMap::new();
+        move |(input, frontier), output| {
+            input.for_each(|capability, parcel| {
+                let time = *capability.time();
+                for item in &parcel.0 {
+                    if let Item::Mark { mark, .. } = item
+                        && !mark.is_done
+                    {
+                        let newest = staging.clock.newest_ended.get().map_or(time, |newest| newest.max(time));
+                        staging.clock.newest_ended.set(Some(newest));
+                    }
+                }
+                open.entry(time).or_insert_with(|| (capability.retain(0), Vec::new())).1.append(&mut parcel.0);
+            });
+            // What failed stays open: a dropped capability would look like an end.
+            let first_open = frontier.frontier().iter().min().copied().unwrap_or(u64::MAX);
+            while let Some(entry) = open.first_entry().filter(|entry| *entry.key() < first_open && !shared.failed()) {
+                let time = *entry.key();
+                let (capability, items) = entry.remove();
+                let done = staging.take(Epoch(time), items).and_then(|()| {
+                    let is_checkpoint = staging.spec.plan.is_checkpoint(Epoch(time));
+                    is_checkpoint.then(|| staging.checkpoint(Epoch(time))).transpose()
+                });
+                match done {
+                    Ok(None) => {}
+                    Ok(Some((report, uploads))) => {
+                        underway.insert(time, Underway { report, uploads, capability });
+                    }
+                    Err(error) => {
+                        shared.fail(error);
+                        open.insert(time, (capability, Vec::new()));
+                    }
+                }
+            }
+            while let Some(mut entry) = underway.first_entry().filter(|_| !shared.failed()) {
+                match is_durable(entry.get_mut()) {
+                    Ok(true) => {
+                        let Underway { report, capability, .. } = entry.remove();
+                        output.session(&capability).give(report);
+                    }
+                    Ok(false) => break,
+                    Err(error) => shared.fail(error),
+                }
+            }
+        }
+    })
+}
