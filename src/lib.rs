@@ -6,4 +6,5 @@
 pub mod domain;
 pub mod sources;
 pub mod stage;
+pub mod storage;
 pub mod windows;
