@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use object_store::memory::InMemory;
 
-use super::simulated::{Faults, Simulated, Unconditional};
+use super::simulated::{Faults, LastCall, Simulated, Unconditional};
 use super::upload::{Uploads, Wake};
 use super::*;
 
@@ -166,7 +166,7 @@ fn a_store_that_fails_now_and_then_is_waited_for() {
 #[test]
 fn a_store_that_stays_away_ends_the_patience_with_the_right_word() {
     let patience = Patience { budget: Duration::from_millis(5), ..hasty() };
-    let away = Simulated::stopping(Arc::new(InMemory::new()), 0);
+    let away = Simulated::stopping(Arc::new(InMemory::new()), 0, LastCall::Undone);
     let storage = Storage::over(Arc::new(away), patience).unwrap();
     let bytes = Bytes::from_static(b"x");
     assert!(matches!(storage.put(&key("a"), &bytes), Err(StorageError::Indeterminate { .. })));

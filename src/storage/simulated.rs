@@ -39,9 +39,17 @@ struct State {
     seed: u64,
     calls: u64,
     faults: Faults,
-    /// From this call on nothing is done and nothing answered but errors.
+    /// From this call on nothing is answered but errors; only the first of them may have been done.
     stops_at: u64,
+    last: LastCall,
     late: Vec<Late>,
+}
+
+/// Whether the call at which a store stops is done all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastCall {
+    Done,
+    Undone,
 }
 
 /// A faulty view of a store in memory. Views of the same memory are the clients of one store.
@@ -53,14 +61,17 @@ pub(crate) struct Simulated {
 
 impl Simulated {
     pub(crate) fn new(inner: Arc<InMemory>, seed: u64, faults: Faults) -> Simulated {
-        let state = State { seed, calls: 0, faults, stops_at: u64::MAX, late: Vec::new() };
+        let state = State { seed, calls: 0, faults, stops_at: u64::MAX, last: LastCall::Undone, late: Vec::new() };
         Simulated { inner, state: Arc::new(Mutex::new(state)) }
     }
 
     /// A view without faults that stops at its call number `calls`, from 0.
-    pub(crate) fn stopping(inner: Arc<InMemory>, calls: u64) -> Simulated {
+    pub(crate) fn stopping(inner: Arc<InMemory>, calls: u64, last: LastCall) -> Simulated {
         let simulated = Simulated::new(inner, 0, Faults::default());
-        simulated.state.lock().unwrap().stops_at = calls;
+        {
+            let mut state = simulated.state.lock().unwrap();
+            (state.stops_at, state.last) = (calls, last);
+        }
         simulated
     }
 
@@ -85,7 +96,9 @@ impl Simulated {
         let mut state = self.state.lock().unwrap();
         let (roll, call) = Simulated::roll(&mut state);
         let (roll, faults) = (roll % 1000, state.faults);
-        if call >= state.stops_at || roll < faults.before {
+        if call == state.stops_at && state.last == LastCall::Done {
+            Fate::After
+        } else if call >= state.stops_at || roll < faults.before {
             Fate::Before
         } else if roll < faults.before + faults.after {
             Fate::After
