@@ -206,7 +206,7 @@ impl CheckpointLog {
         if let Some(last) = self.current.as_ref().map(|current| current.epoch).filter(|last| *last >= epoch) {
             return Err(CheckpointError::Backwards { epoch, last });
         }
-        let accounts = checkpoint.ledger.iter().filter_map(|row| match row {
+        let accounts = checkpoint.ledger.rows().iter().filter_map(|row| match row {
             LedgerRow { sequence: at, account: Account::Partition(account), .. } if *at == sequence => Some(account),
             _ => None,
         });

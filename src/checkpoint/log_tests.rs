@@ -7,8 +7,11 @@ use object_store::memory::InMemory;
 
 use super::*;
 use crate::checkpoint::decide::Conflict;
-use crate::checkpoint::manifest::{Counts, PartitionAccount, PartitionState, StagedRows, StateObject, WallTime};
+use crate::checkpoint::manifest::{
+    Counts, Ledger, PartitionAccount, PartitionState, StagedRows, StateObject, WallTime,
+};
 use crate::domain::ids::{Epoch, Offset, PartitionId};
+use crate::storage::S3Options;
 use crate::storage::patience::Patience;
 use crate::storage::simulated::{LastCall, Simulated};
 
@@ -76,7 +79,7 @@ fn step(storage: &Storage, log: &mut CheckpointLog) -> Result<(), CheckpointErro
         state,
         staged,
         publish,
-        ledger: vec![LedgerRow { sequence, epoch, account: Account::Partition(account) }],
+        ledger: Ledger::Filed(vec![LedgerRow { sequence, epoch, account: Account::Partition(account) }]),
         models: Vec::new(),
     })?;
     log.publish(&committed)?;
@@ -237,8 +240,9 @@ fn an_account_that_does_not_add_up_is_never_written() {
     let mut skipping = good.clone();
     skipping.partitions[0].next = Offset(30);
     let mut unbalanced = good.clone();
-    unbalanced.ledger[0].sequence = log.next_sequence();
-    if let Account::Partition(account) = &mut unbalanced.ledger[0].account {
+    let Ledger::Filed(rows) = &mut unbalanced.ledger else { panic!("filed above") };
+    rows[0].sequence = log.next_sequence();
+    if let Account::Partition(account) = &mut rows[0].account {
         account.counts.accepted = 9;
     }
     for bad in [skipping, unbalanced] {
@@ -247,4 +251,39 @@ fn an_account_that_does_not_add_up_is_never_written() {
     let backwards = Checkpoint { epoch: Epoch(1), ..good.clone() };
     assert!(matches!(log.commit(backwards), Err(CheckpointError::Backwards { .. })));
     log.commit(good).unwrap();
+}
+
+#[test]
+fn a_local_folder_keeps_a_row_as_memory_does() {
+    let folder = tempfile::tempdir().unwrap();
+    on_a_real_store(&Storage::open(&folder.path().display().to_string(), &S3Options::default(), one_try()).unwrap());
+}
+
+#[test]
+fn a_real_s3_keeps_a_row_as_memory_does() {
+    let (Ok(endpoint), Ok(bucket)) =
+        (std::env::var("TIDEWATCH_TEST_S3_ENDPOINT"), std::env::var("TIDEWATCH_TEST_S3_BUCKET"))
+    else {
+        println!("skipped: TIDEWATCH_TEST_S3_ENDPOINT and TIDEWATCH_TEST_S3_BUCKET are not set");
+        return;
+    };
+    let options = S3Options { endpoint: Some(endpoint), ..S3Options::default() };
+    let url = format!("s3://{bucket}/row-{}", std::process::id());
+    on_a_real_store(&Storage::open(&url, &options, one_try()).unwrap());
+}
+
+fn on_a_real_store(storage: &Storage) {
+    run(storage, OFFSETS / 2).unwrap();
+    let mut sleeper = CheckpointLog::open(storage.clone(), identity()).unwrap().log;
+    run(storage, OFFSETS).unwrap();
+    assert!(matches!(step(storage, &mut sleeper), Err(CheckpointError::Superseded { .. })));
+    assert_eq!(visible(storage), all_lines());
+    // A whole row of more than the manifests that are kept.
+    let mut log = CheckpointLog::open(storage.clone(), identity()).unwrap().log;
+    for _ in 0..70 {
+        step(storage, &mut log).unwrap();
+    }
+    let rows = names(storage, &places::manifests());
+    assert_eq!(rows.iter().filter(|name| name.ends_with(".json")).count(), 65);
+    assert_eq!(storage.sweep_local().unwrap(), 0);
 }

@@ -102,8 +102,7 @@ pub struct Checkpoint {
     pub staged: Vec<StagedRows>,
     /// Files that become visible with this manifest.
     pub publish: Vec<PublishFile>,
-    /// Rows that are in no file of the ledger yet.
-    pub ledger: Vec<LedgerRow>,
+    pub ledger: Ledger,
     pub models: Vec<ModelSchedule>,
 }
 
@@ -197,6 +196,32 @@ pub struct PublishFile {
     pub size: u64,
     pub sha256: Sha256,
     pub rows: u64,
+}
+
+/// The rows of the ledger that a manifest holds itself: those of its own checkpoint always.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ledger {
+    /// In no file yet; those of earlier checkpoints come first.
+    Open(Vec<LedgerRow>),
+    /// The own checkpoint's alone: they are, with all that were open, in a file that this checkpoint publishes.
+    Filed(Vec<LedgerRow>),
+}
+
+impl Ledger {
+    pub fn rows(&self) -> &[LedgerRow] {
+        match self {
+            Ledger::Open(rows) | Ledger::Filed(rows) => rows,
+        }
+    }
+
+    /// The rows that a later file has to hold.
+    pub fn open(&self) -> &[LedgerRow] {
+        match self {
+            Ledger::Open(rows) => rows,
+            Ledger::Filed(_) => &[],
+        }
+    }
 }
 
 /// A row of the ledger.

@@ -52,10 +52,10 @@ pub(crate) fn full(sequence: u64) -> Manifest {
             sha256,
             rows: 3,
         }],
-        ledger: vec![
+        ledger: Ledger::Open(vec![
             LedgerRow { sequence, epoch, account: Account::Partition(account) },
             LedgerRow { sequence, epoch, account: Account::Table(table) },
-        ],
+        ]),
         models: vec![ModelSchedule {
             detector: "flow".into(),
             versions: vec![ModelFrom { from: i64::MIN, version: "iomt/3".into() }],
@@ -102,7 +102,9 @@ fn two_tokens_differ() {
 #[test]
 fn an_account_balances_only_when_every_offset_and_every_record_is_accounted_for() {
     let manifest = full(3);
-    let Account::Partition(good) = &manifest.checkpoint().unwrap().ledger[0].account else { panic!("not a partition") };
+    let Account::Partition(good) = &manifest.checkpoint().unwrap().ledger.rows()[0].account else {
+        panic!("not a partition")
+    };
     assert!(good.is_balanced());
     let missing = PartitionAccount { to: Offset(21), ..good.clone() };
     let backwards = PartitionAccount { from: Offset(i64::MAX), to: Offset(i64::MIN), ..good.clone() };
