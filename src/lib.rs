@@ -3,7 +3,10 @@
 //! Kafka or recordings in; exact event-time windows and autoencoder scores, computed inside timely dataflow operators;
 //! Parquet out, exactly once. `ARCHITECTURE.md` draws the flow and the ladder of modules.
 
+pub mod checkpoint;
 pub mod domain;
+pub mod sinks;
 pub mod sources;
 pub mod stage;
+pub mod storage;
 pub mod windows;

@@ -1,0 +1,383 @@
+//! What is committed: one manifest a checkpoint, the truth about everything else under the output's URL.
+//!
+//! Promise: bytes that are not a manifest of this format are an error, never a panic and never half a manifest. These types
+//! are the stored form; the numbers in them are in microseconds since 1970 where they are times.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::{Epoch, Offset, PartitionId};
+use crate::storage::digest::{Sha256, hex, unhex};
+use crate::storage::key::ObjectKey;
+
+/// The format that is written, and the newest that is read.
+pub const FORMAT: u32 = 1;
+
+/// A manifest's place in the dense row of manifests, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Sequence(pub u64);
+
+impl Sequence {
+    pub fn next(self) -> Sequence {
+        Sequence(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The clock on the wall, in microseconds since 1970. Decides when rows become visible, never what they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WallTime(pub i64);
+
+/// 128 random bits: what makes the bytes of a manifest those of one writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Token([u8; 16]);
+
+impl Token {
+    /// None if the machine has no randomness to give.
+    pub fn random() -> Option<Token> {
+        let mut bits = [0; 16];
+        SystemRandom::new().fill(&mut bits).ok()?;
+        Some(Token(bits))
+    }
+}
+
+impl From<Token> for String {
+    fn from(token: Token) -> String {
+        hex(&token.0)
+    }
+}
+
+impl TryFrom<String> for Token {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Token, &'static str> {
+        unhex(&text).map(Token).ok_or("a token has 32 hexadecimal digits")
+    }
+}
+
+/// One link of the row of manifests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub format: u32,
+    pub sequence: Sequence,
+    pub token: Token,
+    /// Of the bytes of the manifest before; none for the first. An edited manifest breaks the row.
+    pub previous: Option<Sha256>,
+    /// Whose output this is.
+    pub pipeline: String,
+    pub source: String,
+    pub entry: Entry,
+}
+
+/// Why a manifest was written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entry {
+    /// A process has taken over. It carries the last checkpoint on, if there was one, so that a reader needs no other manifest.
+    Claim(Option<Box<Checkpoint>>),
+    Checkpoint(Box<Checkpoint>),
+}
+
+/// The state of everything at the end of an epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    #[serde(with = "EpochNumber")]
+    pub epoch: Epoch,
+    pub at: WallTime,
+    /// A hash by section of the configuration, for those sections that the state depends on.
+    pub configuration: BTreeMap<String, String>,
+    pub partitions: Vec<PartitionState>,
+    pub state: Vec<StateObject>,
+    /// Rows that are not in a file to be published yet.
+    pub staged: Vec<StagedRows>,
+    /// Files that become visible with this manifest.
+    pub publish: Vec<PublishFile>,
+    pub ledger: Ledger,
+    pub models: Vec<ModelSchedule>,
+}
+
+/// How far a partition was read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartitionState {
+    pub name: String,
+    #[serde(with = "PartitionNumber")]
+    pub id: PartitionId,
+    /// The next offset to read.
+    #[serde(with = "OffsetNumber")]
+    pub next: Offset,
+    /// The greatest event time seen; none before the first event.
+    pub max_event_time: Option<i64>,
+    /// Nothing more will ever come of it.
+    pub ended: bool,
+    /// Since the first checkpoint.
+    pub totals: Counts,
+    /// Numbers that its source or its decoding wants back, by name (such as the place in a file's bytes).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub marks: BTreeMap<String, i64>,
+}
+
+/// What became of a stretch of offsets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub read: u64,
+    pub accepted: u64,
+    pub too_late: u64,
+    pub quarantined: u64,
+    /// Offsets that hold no record.
+    pub skipped: u64,
+    /// Offsets that retention had deleted.
+    pub lost: u64,
+}
+
+impl Counts {
+    /// Promise 1: every record that was read is accounted for.
+    pub fn is_balanced(&self) -> bool {
+        let settled = [self.accepted, self.too_late, self.quarantined];
+        settled.iter().try_fold(0u64, |sum, count| sum.checked_add(*count)) == Some(self.read)
+    }
+
+    /// Offsets passed over; none if that is no number.
+    pub fn offsets(&self) -> Option<u64> {
+        self.read.checked_add(self.skipped)?.checked_add(self.lost)
+    }
+
+    /// The counts of this stretch and of another together.
+    pub fn and(&self, more: &Counts) -> Counts {
+        Counts {
+            read: self.read + more.read,
+            accepted: self.accepted + more.accepted,
+            too_late: self.too_late + more.too_late,
+            quarantined: self.quarantined + more.quarantined,
+            skipped: self.skipped + more.skipped,
+            lost: self.lost + more.lost,
+        }
+    }
+}
+
+/// State of a stage, as `checkpoint::state` writes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateObject {
+    pub stage: String,
+    pub key: ObjectKey,
+    pub size: u64,
+    pub sha256: Sha256,
+}
+
+/// Rows of a table that wait for their file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedRows {
+    /// The table's folder, such as `windows/by_label`.
+    pub table: String,
+    pub key: ObjectKey,
+    pub size: u64,
+    pub sha256: Sha256,
+    pub rows: u64,
+    /// When the oldest of them came.
+    pub oldest: WallTime,
+}
+
+/// A whole file of a table under its hidden name, and the name it becomes visible by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishFile {
+    pub table: String,
+    pub staged: ObjectKey,
+    /// Holds epoch and digest, so a target of the right size is this file.
+    pub target: ObjectKey,
+    pub size: u64,
+    pub sha256: Sha256,
+    pub rows: u64,
+}
+
+/// The rows of the ledger that a manifest holds itself: those of its own checkpoint always.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ledger {
+    /// In no file yet; those of earlier checkpoints come first.
+    Open(Vec<LedgerRow>),
+    /// The own checkpoint's alone: they are, with all that were open, in a file that this checkpoint publishes.
+    Filed(Vec<LedgerRow>),
+}
+
+impl Ledger {
+    pub fn rows(&self) -> &[LedgerRow] {
+        match self {
+            Ledger::Open(rows) | Ledger::Filed(rows) => rows,
+        }
+    }
+
+    /// The rows that a later file has to hold.
+    pub fn open(&self) -> &[LedgerRow] {
+        match self {
+            Ledger::Open(rows) => rows,
+            Ledger::Filed(_) => &[],
+        }
+    }
+}
+
+/// A row of the ledger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LedgerRow {
+    pub sequence: Sequence,
+    #[serde(with = "EpochNumber")]
+    pub epoch: Epoch,
+    pub account: Account,
+}
+
+/// What a row of the ledger is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Account {
+    Partition(PartitionAccount),
+    Table(TableAccount),
+}
+
+/// A partition between two checkpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionAccount {
+    pub partition: String,
+    #[serde(with = "OffsetNumber")]
+    pub from: Offset,
+    /// The next to read.
+    #[serde(with = "OffsetNumber")]
+    pub to: Offset,
+    pub counts: Counts,
+    /// Its watermark in the end; none before the first event.
+    pub watermark: Option<i64>,
+}
+
+impl PartitionAccount {
+    /// Whether every offset from `from` to `to` is accounted for.
+    pub fn is_balanced(&self) -> bool {
+        let passed = self.to.0.checked_sub(self.from.0).and_then(|offsets| u64::try_from(offsets).ok());
+        self.counts.is_balanced() && passed.is_some() && self.counts.offsets() == passed
+    }
+}
+
+/// A table between two checkpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableAccount {
+    pub table: String,
+    /// Accepted events that were counted in.
+    pub events: u64,
+    /// Rows that the flow gave.
+    pub rows: u64,
+    /// Rows in the files that become visible with this checkpoint.
+    pub published: u64,
+    /// Rows that no file holds because a newer revision went into the same publication.
+    pub superseded: u64,
+    /// Rows that wait for their file.
+    pub open: u64,
+    pub files: Vec<FileAccount>,
+}
+
+/// A published file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileAccount {
+    pub path: ObjectKey,
+    pub rows: u64,
+    pub size: u64,
+    pub sha256: Sha256,
+}
+
+/// Which version of a detector's model scores what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelSchedule {
+    pub detector: String,
+    /// By ascending event time; each holds until the next.
+    pub versions: Vec<ModelFrom>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFrom {
+    /// Event time; `i64::MIN` for the first.
+    pub from: i64,
+    pub version: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Epoch")]
+struct EpochNumber(u64);
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "PartitionId")]
+struct PartitionNumber(u64);
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Offset")]
+struct OffsetNumber(i64);
+
+/// Why bytes are no manifest of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestFault {
+    #[error("it is not a manifest")]
+    Damaged(#[from] serde_json::Error),
+    #[error("it calls itself number {found}")]
+    Misplaced { found: Sequence },
+    #[error("its format is {found}, and this program reads formats up to {FORMAT}")]
+    Format { found: u32 },
+}
+
+impl Manifest {
+    /// The checkpoint that is in force with this manifest.
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
+        match &self.entry {
+            Entry::Claim(carried) => carried.as_deref(),
+            Entry::Checkpoint(checkpoint) => Some(checkpoint),
+        }
+    }
+
+    pub fn is_claim(&self) -> bool {
+        matches!(self.entry, Entry::Claim(_))
+    }
+
+    /// The stored form. Compact: a manifest is read by machines every few seconds, and by people through `jq`.
+    pub fn to_bytes(&self) -> Bytes {
+        // No map has keys that are not texts, and no `Serialize` of ours fails.
+        Bytes::from(serde_json::to_vec(self).expect("every field has a form in JSON"))
+    }
+
+    /// Reads a manifest back that was found at `sequence`.
+    pub fn from_bytes(bytes: &[u8], sequence: Sequence) -> Result<Manifest, ManifestFault> {
+        #[derive(Deserialize)]
+        struct Header {
+            format: u32,
+        }
+        // First, so that what a newer program wrote is told as such and not as damage.
+        let Header { format } = serde_json::from_slice(bytes)?;
+        if format == 0 || format > FORMAT {
+            return Err(ManifestFault::Format { found: format });
+        }
+        let manifest: Manifest = serde_json::from_slice(bytes)?;
+        if manifest.sequence != sequence {
+            return Err(ManifestFault::Misplaced { found: manifest.sequence });
+        }
+        Ok(manifest)
+    }
+}
+
+impl Checkpoint {
+    /// Every object that is needed to go on from here.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectKey> {
+        let state = self.state.iter().map(|object| &object.key);
+        let staged = self.staged.iter().map(|rows| &rows.key);
+        state.chain(staged).chain(self.publish.iter().map(|file| &file.staged))
+    }
+
+    pub fn partition(&self, name: &str) -> Option<&PartitionState> {
+        self.partitions.iter().find(|partition| partition.name == name)
+    }
+}
+
+#[cfg(test)]
+#[path = "manifest_tests.rs"]
+pub(super) mod tests;

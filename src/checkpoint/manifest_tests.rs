@@ -1,0 +1,133 @@
+//! The stored form of manifests: there and back, and bytes that are none.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A manifest with something in every field.
+pub(crate) fn full(sequence: u64) -> Manifest {
+    let sha256 = Sha256::of(b"bytes");
+    let key = |text: &str| ObjectKey::of(text.split('/'));
+    let counts = Counts { read: 10, accepted: 8, too_late: 1, quarantined: 1, skipped: 2, lost: 3 };
+    let (from, to) = (Offset(5), Offset(20));
+    let account = PartitionAccount { partition: "t/0".into(), from, to, counts, watermark: Some(-7) };
+    let file = FileAccount { path: key("late/x.parquet"), rows: 3, size: 77, sha256 };
+    let table = TableAccount {
+        table: "late".into(),
+        events: 0,
+        rows: 4,
+        published: 3,
+        superseded: 0,
+        open: 1,
+        files: vec![file],
+    };
+    let (sequence, epoch) = (Sequence(sequence), Epoch(412));
+    let checkpoint = Checkpoint {
+        epoch,
+        at: WallTime(1_790_000_000_000_000),
+        configuration: BTreeMap::from([("event".into(), "ab12".into())]),
+        partitions: vec![PartitionState {
+            name: "t/0".into(),
+            id: PartitionId(1 << 32),
+            next: to,
+            max_event_time: Some(i64::MAX - 1),
+            ended: false,
+            totals: counts,
+            marks: BTreeMap::from([("byte".into(), 4096)]),
+        }],
+        state: vec![StateObject { stage: "windows".into(), key: key("_checkpoints/state/1/a"), size: 5, sha256 }],
+        staged: vec![StagedRows {
+            table: "late".into(),
+            key: key("_staging/1/b"),
+            size: 5,
+            sha256,
+            rows: 1,
+            oldest: WallTime(3),
+        }],
+        publish: vec![PublishFile {
+            table: "late".into(),
+            staged: key("_staging/1/c"),
+            target: key("late/x.parquet"),
+            size: 77,
+            sha256,
+            rows: 3,
+        }],
+        ledger: Ledger::Open(vec![
+            LedgerRow { sequence, epoch, account: Account::Partition(account) },
+            LedgerRow { sequence, epoch, account: Account::Table(table) },
+        ]),
+        models: vec![ModelSchedule {
+            detector: "flow".into(),
+            versions: vec![ModelFrom { from: i64::MIN, version: "iomt/3".into() }],
+        }],
+    };
+    Manifest {
+        format: FORMAT,
+        sequence,
+        token: Token([7; 16]),
+        previous: Some(sha256),
+        pipeline: "iomt".into(),
+        source: "kafka".into(),
+        entry: Entry::Checkpoint(Box::new(checkpoint)),
+    }
+}
+
+#[test]
+fn a_manifest_comes_back_as_it_was_written() {
+    let manifest = full(3);
+    assert_eq!(Manifest::from_bytes(&manifest.to_bytes(), Sequence(3)).unwrap(), manifest);
+    let claim = Manifest { entry: Entry::Claim(None), previous: None, ..manifest };
+    assert_eq!(Manifest::from_bytes(&claim.to_bytes(), Sequence(3)).unwrap(), claim);
+}
+
+#[test]
+fn a_manifest_of_a_newer_format_is_told_from_a_damaged_one() {
+    let newer = br#"{"format": 2, "whatever": []}"#;
+    assert!(matches!(Manifest::from_bytes(newer, Sequence(3)), Err(ManifestFault::Format { found: 2 })));
+    let old = br#"{"format": 1, "sequence": 3}"#;
+    assert!(matches!(Manifest::from_bytes(old, Sequence(3)), Err(ManifestFault::Damaged(_))));
+}
+
+#[test]
+fn a_manifest_under_another_number_is_refused() {
+    let moved = Manifest::from_bytes(&full(3).to_bytes(), Sequence(4));
+    assert!(matches!(moved, Err(ManifestFault::Misplaced { found: Sequence(3) })));
+}
+
+#[test]
+fn two_tokens_differ() {
+    assert_ne!(Token::random().unwrap(), Token::random().unwrap());
+}
+
+#[test]
+fn an_account_balances_only_when_every_offset_and_every_record_is_accounted_for() {
+    let manifest = full(3);
+    let Account::Partition(good) = &manifest.checkpoint().unwrap().ledger.rows()[0].account else {
+        panic!("not a partition")
+    };
+    assert!(good.is_balanced());
+    let missing = PartitionAccount { to: Offset(21), ..good.clone() };
+    let backwards = PartitionAccount { from: Offset(i64::MAX), to: Offset(i64::MIN), ..good.clone() };
+    let lost_record = PartitionAccount { counts: Counts { accepted: 7, ..good.counts }, ..good.clone() };
+    for bad in [missing, backwards, lost_record] {
+        assert!(!bad.is_balanced(), "{bad:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn bytes_that_were_changed_never_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8), cut in any::<prop::sample::Index>()) {
+        let mut bytes = full(3).to_bytes().to_vec();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let _ = Manifest::from_bytes(&bytes, Sequence(3));
+        let _ = Manifest::from_bytes(&bytes[..cut.index(bytes.len())], Sequence(3));
+    }
+
+    #[test]
+    fn any_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Manifest::from_bytes(&bytes, Sequence(1));
+    }
+}

@@ -1,0 +1,215 @@
+//! The requests themselves: each under a time-out, repeated with pauses where that is safe, until the patience ends.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+
+use crate::storage::error::{Cause, Fault, Secrets, StorageError};
+use crate::storage::key::ObjectKey;
+use crate::storage::patience::{Health, Patience};
+use crate::storage::{Copied, Listed};
+
+/// A store, its name for the log, and whether it answers.
+pub(super) struct Remote {
+    pub name: String,
+    pub store: Arc<dyn ObjectStore>,
+    pub folder: Option<PathBuf>,
+    pub secrets: Secrets,
+    pub health: Health,
+}
+
+/// How an operation ended that was repeated while faults were passing.
+enum Failure {
+    NotFound,
+    AlreadyExists,
+    Refused(Cause),
+    Spent { waited: Duration, last: Cause },
+}
+
+impl Failure {
+    /// The error of an operation that only reads, or whose repetition changes nothing.
+    fn unavailable(self, key: &ObjectKey) -> StorageError {
+        let key = key.clone();
+        match self {
+            Failure::NotFound => StorageError::NotFound { key },
+            Failure::AlreadyExists => StorageError::AlreadyExists { key },
+            Failure::Refused(source) => StorageError::Refused { key, source },
+            Failure::Spent { waited, last } => StorageError::Unavailable { key, waited, source: last },
+        }
+    }
+
+    /// The error of a write.
+    fn indeterminate(self, key: &ObjectKey) -> StorageError {
+        let key = key.clone();
+        match self {
+            // An object that is written need not have been there: what is missing is the bucket.
+            Failure::NotFound => {
+                StorageError::Refused { key, source: Cause::text("the bucket or folder does not exist") }
+            }
+            Failure::AlreadyExists => StorageError::AlreadyExists { key },
+            Failure::Refused(source) => StorageError::Refused { key, source },
+            Failure::Spent { waited, last } => StorageError::Indeterminate { key, waited, source: last },
+        }
+    }
+}
+
+impl Remote {
+    /// One request.
+    async fn attempt<T>(
+        &self,
+        operation: &'static str,
+        limit: Duration,
+        request: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T, Fault> {
+        let fault = match tokio::time::timeout(limit, request).await {
+            Ok(Ok(value)) => {
+                self.health.answered(&self.name);
+                return Ok(value);
+            }
+            Ok(Err(error)) => Fault::of(error, &self.secrets),
+            Err(_) => Fault::Passing(Cause::text(format!("no answer within {:.1} s", limit.as_secs_f64()))),
+        };
+        match &fault {
+            Fault::Passing(cause) => self.health.failed(&self.name, operation, cause),
+            Fault::NotFound | Fault::AlreadyExists => self.health.answered(&self.name),
+            Fault::Refused(_) => {}
+        }
+        Err(fault)
+    }
+
+    /// Requests until one settles the matter. `request` must be safe to repeat.
+    async fn settle<T, F: Future<Output = object_store::Result<T>>>(
+        &self,
+        operation: &'static str,
+        patience: Patience,
+        bytes: u64,
+        request: impl Fn() -> F,
+    ) -> Result<T, Failure> {
+        let mut attempts = patience.start();
+        loop {
+            match self.attempt(operation, patience.attempt_for(bytes), request()).await {
+                Ok(value) => return Ok(value),
+                Err(Fault::NotFound) => return Err(Failure::NotFound),
+                Err(Fault::AlreadyExists) => return Err(Failure::AlreadyExists),
+                Err(Fault::Refused(cause)) => return Err(Failure::Refused(cause)),
+                Err(Fault::Passing(last)) => match attempts.next_pause() {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(Failure::Spent { waited: attempts.waited(), last }),
+                },
+            }
+        }
+    }
+
+    /// One request, never repeated: after "it exists" and after "unknown" only the caller can tell what it means.
+    pub(super) async fn create(&self, patience: Patience, key: &ObjectKey, bytes: &Bytes) -> Result<(), StorageError> {
+        let limit = patience.attempt_for(bytes.len() as u64);
+        let request = self.store.put_opts(key.path(), bytes.clone().into(), PutMode::Create.into());
+        let failure = match self.attempt("create", limit, request).await {
+            Ok(_) => return Ok(()),
+            Err(Fault::NotFound) => Failure::NotFound,
+            Err(Fault::AlreadyExists) => Failure::AlreadyExists,
+            Err(Fault::Refused(cause)) => Failure::Refused(cause),
+            Err(Fault::Passing(last)) => Failure::Spent { waited: limit, last },
+        };
+        Err(failure.indeterminate(key))
+    }
+
+    pub(super) async fn put(&self, patience: Patience, key: &ObjectKey, bytes: &Bytes) -> Result<(), StorageError> {
+        let put = || self.store.put(key.path(), bytes.clone().into());
+        let done = self.settle("put", patience, bytes.len() as u64, put).await;
+        done.map(drop).map_err(|failure| failure.indeterminate(key))
+    }
+
+    pub(super) async fn get(&self, patience: Patience, key: &ObjectKey, size: u64) -> Result<Bytes, StorageError> {
+        let get = || async { self.store.get(key.path()).await?.bytes().await };
+        self.settle("get", patience, size, get).await.map_err(|failure| failure.unavailable(key))
+    }
+
+    /// The size, or none if there is no such object.
+    pub(super) async fn head(&self, patience: Patience, key: &ObjectKey) -> Result<Option<u64>, StorageError> {
+        match self.settle("head", patience, 0, || self.store.head(key.path())).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(Failure::NotFound) => Ok(None),
+            Err(failure) => Err(failure.unavailable(key)),
+        }
+    }
+
+    /// Looks first, and again before every repetition: a local disk keeps a stray link for each copy onto an existing one.
+    pub(super) async fn copy(
+        &self,
+        patience: Patience,
+        from: &ObjectKey,
+        to: &ObjectKey,
+        size: u64,
+    ) -> Result<Copied, StorageError> {
+        let mut attempts = patience.start();
+        loop {
+            match self.head(patience, to).await? {
+                Some(found) if found == size => return Ok(Copied::WasThere),
+                Some(found) => return Err(StorageError::WrongSize { key: to.clone(), found, wanted: size }),
+                None => {}
+            }
+            let limit = patience.attempt_for(size);
+            match self.attempt("copy", limit, self.store.copy(from.path(), to.path())).await {
+                // The look after the copy: a target of another size is found by whoever made it.
+                Ok(()) => match self.head(patience, to).await? {
+                    Some(found) if found == size => return Ok(Copied::Now),
+                    Some(found) => return Err(StorageError::WrongSize { key: to.clone(), found, wanted: size }),
+                    None => return Err(StorageError::NotFound { key: to.clone() }),
+                },
+                // Another process may have published it and swept the source.
+                Err(Fault::NotFound) => match self.head(patience, to).await? {
+                    Some(found) if found == size => return Ok(Copied::WasThere),
+                    _ => return Err(StorageError::NotFound { key: from.clone() }),
+                },
+                Err(Fault::AlreadyExists) => return Err(StorageError::AlreadyExists { key: to.clone() }),
+                Err(Fault::Refused(source)) => return Err(StorageError::Refused { key: to.clone(), source }),
+                Err(Fault::Passing(last)) => match attempts.next_pause() {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => {
+                        let (key, waited) = (to.clone(), attempts.waited());
+                        return Err(StorageError::Indeterminate { key, waited, source: last });
+                    }
+                },
+            }
+        }
+    }
+
+    /// Everything below `folder`, in the order of the keys.
+    pub(super) async fn list(&self, patience: Patience, folder: &ObjectKey) -> Result<Vec<Listed>, StorageError> {
+        let list = || async {
+            let found = self.store.list(Some(folder.path()));
+            found.map_ok(|meta| Listed { key: ObjectKey::listed(meta.location), size: meta.size }).try_collect().await
+        };
+        // A local list may meet an object that is swept in that moment: then it is repeated, too.
+        let mut objects: Vec<Listed> = match self.settle("list", patience, 0, list).await {
+            Ok(objects) => objects,
+            Err(Failure::NotFound) => Vec::new(),
+            Err(failure) => return Err(failure.unavailable(folder)),
+        };
+        objects.sort();
+        Ok(objects)
+    }
+
+    /// Whether anything is below `folder`.
+    pub(super) async fn holds_any(&self, patience: Patience, folder: &ObjectKey) -> Result<bool, StorageError> {
+        let first = || async { self.store.list(Some(folder.path())).next().await.transpose() };
+        match self.settle("list", patience, 0, first).await {
+            Ok(first) => Ok(first.is_some()),
+            Err(Failure::NotFound) => Ok(false),
+            Err(failure) => Err(failure.unavailable(folder)),
+        }
+    }
+
+    /// What is not there is as good as deleted.
+    pub(super) async fn delete(&self, patience: Patience, key: &ObjectKey) -> Result<(), StorageError> {
+        match self.settle("delete", patience, 0, || self.store.delete(key.path())).await {
+            Ok(()) | Err(Failure::NotFound) => Ok(()),
+            Err(failure) => Err(failure.indeterminate(key)),
+        }
+    }
+}
