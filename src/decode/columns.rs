@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array};
-use arrow::buffer::{BooleanBuffer, MutableBuffer, NullBuffer, ScalarBuffer};
+use arrow::array::{ArrayRef, BooleanArray, BooleanBufferBuilder, Float64Array, Int64Array};
+use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 
 use crate::decode::DecodeError;
 use crate::decode::dictionary::Dictionary;
@@ -191,17 +191,20 @@ impl Column {
 
 /// Validity of `rows` rows, of which `null_rows` are null.
 fn valid_but(null_rows: &[u32], rows: usize) -> NullBuffer {
-    let mut bits = MutableBuffer::new(0).with_bitset(rows.div_ceil(8), true);
+    let mut bits = BooleanBufferBuilder::new(rows);
+    bits.append_n(rows, true);
     for row in null_rows {
-        arrow::util::bit_util::unset_bit(bits.as_slice_mut(), *row as usize);
+        bits.set_bit(*row as usize, false);
     }
-    NullBuffer::new(BooleanBuffer::new(bits.into(), 0, rows))
+    NullBuffer::new(bits.finish())
 }
 
 fn fits(constant: &Constant, kind: FieldKind) -> bool {
     match (constant, kind) {
         (Constant::Float(value), FieldKind::Float) => value.is_finite(),
-        (Constant::Int(_), FieldKind::Int) | (Constant::Bool(_), FieldKind::Bool) | (Constant::Text(_), FieldKind::Text) => true,
+        (Constant::Int(_), FieldKind::Int)
+        | (Constant::Bool(_), FieldKind::Bool)
+        | (Constant::Text(_), FieldKind::Text) => true,
         _ => false,
     }
 }

@@ -149,7 +149,8 @@ impl Dictionary {
         let code = self.len() as u32;
         self.slots[slot] = Slot { digest, length: word.len() as u32, entry: code + 1 };
         self.bytes.extend_from_slice(word);
-        let end = i32::try_from(self.bytes.len()).expect("a batch has less than 2^30 bytes, the dictionary before it 4 MiB");
+        let end =
+            i32::try_from(self.bytes.len()).expect("a batch has less than 2^30 bytes, the dictionary before it 4 MiB");
         self.offsets.push(end);
         if self.len() * 2 > self.slots.len() {
             self.grow();
@@ -222,7 +223,8 @@ fn folded(left: u64, right: u64) -> u64 {
 
 fn strings(offsets: Vec<i32>, bytes: &[u8]) -> StringArray {
     let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-    StringArray::try_new(offsets, Buffer::from_slice_ref(bytes), None).expect("every word is UTF-8, and offsets ascend to the end")
+    StringArray::try_new(offsets, Buffer::from_slice_ref(bytes), None)
+        .expect("every word is UTF-8, and offsets ascend to the end")
 }
 
 #[cfg(test)]
@@ -244,7 +246,8 @@ mod tests {
     #[test]
     fn words_of_any_length_keep_their_codes() {
         let mut dictionary = Dictionary::new();
-        let words = ["", "a", "a\0", "sixteen bytes ok", "seventeen bytes!!", &"long ".repeat(100), &"long ".repeat(101), "é"];
+        let words =
+            ["", "a", "a\0", "sixteen bytes ok", "seventeen bytes!!", &"long ".repeat(100), &"long ".repeat(101), "é"];
         let first: Vec<u32> = words.iter().map(|word| dictionary.code_of(word.as_bytes())).collect();
         let second: Vec<u32> = words.iter().rev().map(|word| dictionary.code_of(word.as_bytes())).collect();
         assert_eq!(first, (0..words.len() as u32).collect::<Vec<_>>());

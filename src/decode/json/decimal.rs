@@ -49,14 +49,13 @@ pub(super) fn short(window: &Window) -> Option<(u64, usize)> {
     let word = word_at(window, 0);
     let others = not_digits(word);
     let whole = others.trailing_zeros() & !7;
-    let after_first = others & others.wrapping_sub(1);
-    if whole == 0 || whole == 64 || after_first == 0 {
+    if whole == 0 || whole == 64 {
         return None; // A sign, or no end in sight.
     }
     let byte = (word >> whole) as u8;
     if byte == b'.' {
-        let end = after_first.trailing_zeros() & !7;
-        if (word >> end) as u8 | 0x20 == b'e' {
+        let end = (others & others.wrapping_sub(1)).trailing_zeros() & !7;
+        if end == 64 || (word >> end) as u8 | 0x20 == b'e' {
             return None;
         }
         let before_dot = (1u64 << whole) - 1;
@@ -124,7 +123,8 @@ pub(super) fn decimal(window: &Window) -> Decimal {
             leading_zeros = 1 + window[fraction..reading.at].iter().take_while(|byte| **byte == b'0').count();
         }
     }
-    let mut is_exact = reading.digits - leading_zeros.min(reading.digits) <= SIGNIFICANT_MAX && !reading.byte().is_ascii_digit();
+    let mut is_exact =
+        reading.digits - leading_zeros.min(reading.digits) <= SIGNIFICANT_MAX && !reading.byte().is_ascii_digit();
     if is_exact && reading.byte() | 0x20 == b'e' {
         reading.at += 1;
         let is_minus = reading.byte() == b'-';
@@ -166,7 +166,9 @@ mod tests {
 
     #[test]
     fn numbers_that_are_too_long_are_called_inexact() {
-        for text in ["12345678901234567890", "1.2345678901234567890", "1e12345", "1234567890123456789012345678901234567890.5"] {
+        for text in
+            ["12345678901234567890", "1.2345678901234567890", "1e12345", "1234567890123456789012345678901234567890.5"]
+        {
             assert!(!decimal(&window(text)).is_exact, "{text}");
         }
     }

@@ -34,11 +34,23 @@ pub(super) struct Events {
 /// Where an event's time is found.
 enum Time {
     /// A number of seconds divided by 10^6 / 10^power.
-    Unix { place: Place, name: String, power: u32 },
+    Unix {
+        place: Place,
+        name: String,
+        power: u32,
+    },
     /// Texts, joined by a blank.
-    Text { parts: Vec<(Place, String)>, format: TimeText, name: String, joined: Vec<u8> },
+    Text {
+        parts: Vec<(Place, String)>,
+        format: TimeText,
+        name: String,
+        joined: Vec<u8>,
+    },
     Received,
-    Counted { from: i64, every: i64 },
+    Counted {
+        from: i64,
+        every: i64,
+    },
 }
 
 /// Where an event's key is found.
@@ -192,7 +204,8 @@ impl Events {
         columns.extend(self.fields.iter_mut().map(|(_, column)| column.finish(rows)));
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns);
         let batch = batch.expect("each column was made from the same field of the schema, and has all committed rows");
-        EventBatch::try_from(batch).expect("the schema of events begins with the events' own columns, which have no nulls")
+        EventBatch::try_from(batch)
+            .expect("the schema of events begins with the events' own columns, which have no nulls")
     }
 }
 

@@ -3,6 +3,7 @@
 use super::decimal::{self, Decimal, Window};
 use super::lexer::number_length;
 use super::simd::Simd;
+use super::spelling::Spelling;
 
 /// The number that begins both `window` and `rest`; `None` if it is beyond the largest double. Never -0.0.
 #[inline(always)]
@@ -23,12 +24,32 @@ pub(super) fn float<S: Simd>(simd: S, window: &Window, rest: &[u8]) -> Option<f6
 #[cold]
 #[inline(never)]
 pub(super) fn float_of_token(token: &[u8]) -> Option<f64> {
-    fast_float2::parse::<f64, _>(token).ok().filter(|value| value.is_finite()).map(|value| value + 0.0)
+    let parse = |token: &[u8]| fast_float2::parse::<f64, _>(token).ok().filter(|value| value.is_finite());
+    let value = if token.len() <= TOKEN_BYTES_MAX { parse(token) } else { parse(&shortened(token)) };
+    value.map(|value| value + 0.0)
+}
+
+/// fast-float2 loses count of exponents beyond 65,536; in shorter tokens they decide nothing.
+const TOKEN_BYTES_MAX: usize = 512;
+/// No double, and no point half way between two, has more digits than 768.
+const DIGITS_MAX: usize = 800;
+/// Powers of ten far below the least double and far above the largest.
+const POINT_MAX: i64 = 2_000;
+
+/// A number that rounds as this long one does: beyond the digits that can matter, only whether any is not zero does.
+fn shortened(token: &[u8]) -> Vec<u8> {
+    let spelling = Spelling::of(token);
+    let mut digits = spelling.digits();
+    let mut text: Vec<u8> = if spelling.is_negative { b"-0.".into() } else { b"0.".into() };
+    text.extend(digits.by_ref().take(DIGITS_MAX).map(|digit| b'0' + digit));
+    text.push(b'0' + u8::from(digits.any(|digit| digit != 0)));
+    text.extend_from_slice(format!("e{}", spelling.point.clamp(-POINT_MAX, POINT_MAX)).as_bytes());
+    text
 }
 
 const POWERS_OF_TEN: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21,
-    1e22,
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
+    1e21, 1e22,
 ];
 /// Not 2^53, up to which integers are exact too: shortest doubles of 16 digits fall on either side of that, and the processor
 /// cannot predict on which.
@@ -164,8 +185,25 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_any_length_are_rounded_once() {
+        let zeros = |count: usize| "0".repeat(count);
+        for (token, wanted) in [
+            (format!("1{}e-1000000", zeros(1_000_000)), 1.0),
+            (format!("-0.{}125e1000000", zeros(1_000_000)), -0.125),
+            (format!("9007199254740993.{}", zeros(2_000)), 9_007_199_254_740_992.0),
+            (format!("9007199254740993.{}1", zeros(2_000)), 9_007_199_254_740_994.0),
+            (format!("0.{}", zeros(2_000)), 0.0),
+        ] {
+            assert_eq!(float_of_token(token.as_bytes()), Some(wanted));
+        }
+        assert_eq!(float_of_token("9".repeat(1_000).as_bytes()), None);
+    }
+
+    #[test]
     fn halves_go_to_the_even_double() {
-        for text in ["9007199254740993", "9007199254740995", "9007199254740992.5", "1.00000000000000011102230246251565404"] {
+        for text in
+            ["9007199254740993", "9007199254740995", "9007199254740992.5", "1.00000000000000011102230246251565404"]
+        {
             let mut window = [b','; 64];
             window[..text.len()].copy_from_slice(text.as_bytes());
             let value = round(&decimal::decimal(&window)).or_else(|| float_of_token(text.as_bytes()));

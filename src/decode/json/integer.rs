@@ -2,6 +2,7 @@
 
 use super::decimal::Decimal;
 use super::lexer::number_length;
+use super::spelling::Spelling;
 
 /// What is left of a number once its whole part is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,46 +37,22 @@ const WHOLE_DIGITS_MAX: i64 = 19;
 /// Any number of the grammar times `10^power`, of any length.
 #[inline(never)]
 pub(super) fn integer_of_token(token: &[u8], power: u32, fraction: Fraction) -> Result<i64, NotInteger> {
-    let (is_negative, token) = match token.strip_prefix(b"-") {
-        Some(rest) => (true, rest),
-        None => (false, token),
-    };
-    let (mantissa, exponent) = match token.iter().position(|byte| byte | 0x20 == b'e') {
-        Some(at) => (&token[..at], exponent_of(&token[at + 1..])),
-        None => (token, 0),
-    };
-    let digits_before_dot = mantissa.iter().position(|byte| *byte == b'.').unwrap_or(mantissa.len());
-    let zeros_before = mantissa.iter().take_while(|byte| matches!(byte, b'0' | b'.')).count();
-    let significant = &mantissa[zeros_before..];
-    if significant.is_empty() {
+    let spelling = Spelling::of(token);
+    if spelling.is_zero() {
         return Ok(0);
     }
-
-    // How many of the significant digits stand before the dot once the powers are applied; below zero, zeros follow the dot.
-    let zeros_taken = zeros_before - usize::from(zeros_before > digits_before_dot);
-    let whole_digits = digits_before_dot as i64 - zeros_taken as i64 + exponent + i64::from(power);
+    let whole_digits = spelling.point + i64::from(power);
     if whole_digits > WHOLE_DIGITS_MAX {
         return Err(NotInteger::OutOfRange);
     }
-    let mut digits = significant.iter().filter(|byte| **byte != b'.').map(|byte| i128::from(byte - b'0'));
+    let mut digits = spelling.digits().map(i128::from);
     let magnitude = (0..whole_digits).fold(0, |value, _| value * 10 + digits.next().unwrap_or(0));
     let has_fraction = digits.any(|digit| digit != 0);
     if has_fraction && fraction == Fraction::Refuse {
         return Err(NotInteger::HasFraction);
     }
-    let value = if is_negative { -magnitude - i128::from(has_fraction) } else { magnitude };
+    let value = if spelling.is_negative { -magnitude - i128::from(has_fraction) } else { magnitude };
     i64::try_from(value).map_err(|_| NotInteger::OutOfRange)
-}
-
-/// What follows the `e`. Far beyond any that matters it stays where it is.
-fn exponent_of(text: &[u8]) -> i64 {
-    let (is_negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] => (false, digits),
-        digits => (false, digits),
-    };
-    let value = digits.iter().fold(0, |value: i64, byte| (value * 10 + i64::from(byte - b'0')).min(1 << 40));
-    if is_negative { -value } else { value }
 }
 
 #[cfg(test)]

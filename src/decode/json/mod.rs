@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Files by what they know: bytes (`simd`), tokens (`index`, `strange`, `lexer`), keys (`paths`, `template`, `walk`, `locate`), values
-//! (`decimal`, `float`, `integer`, `string`, `value`), columns (`events`). All `unsafe` is in `simd`.
+//! (`decimal`, `spelling`, `float`, `integer`, `string`, `value`), columns (`events`). All `unsafe` is in `simd`.
 //!
 //! Numbers may be given as strings, text as numbers or booleans (it keeps their spelling), booleans as 1 and 0. Integers are exact, floats
 //! are the nearest double and never -0.0; what is beyond either is refused. Of equal keys the last wins.
@@ -25,6 +25,7 @@ mod locate;
 mod paths;
 mod record;
 mod simd;
+mod spelling;
 mod strange;
 mod string;
 mod template;

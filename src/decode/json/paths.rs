@@ -125,7 +125,8 @@ fn hash(key: &[u8]) -> u64 {
         },
         _ => {
             let (words, _) = key.as_chunks::<8>();
-            let hash = words[1..].iter().fold(u64::from_le_bytes(words[0]), |hash, word| mix(hash, u64::from_le_bytes(*word)));
+            let hash =
+                words[1..].iter().fold(u64::from_le_bytes(words[0]), |hash, word| mix(hash, u64::from_le_bytes(*word)));
             key.last_chunk::<8>().map_or(hash, |last| mix(hash, u64::from_le_bytes(*last)))
         }
     };
@@ -156,7 +157,8 @@ mod tests {
     #[test]
     fn hundreds_of_similar_names_are_all_found() {
         let mut paths = Paths::new();
-        let names: Vec<String> = (0..1000).map(|number| format!("temperature_{number:04}_celsius_of_the_sensor")).collect();
+        let names: Vec<String> =
+            (0..1000).map(|number| format!("temperature_{number:04}_celsius_of_the_sensor")).collect();
         for name in &names {
             paths.add(std::slice::from_ref(name));
         }

@@ -72,7 +72,12 @@ impl Strange {
         let exponents = (after_e | shifted(after_e & signs, &mut self.after_exponent_sign)) & digits;
         faults |= run_ends(exponents, digits, &mut self.in_exponent) & (dots | e);
 
-        let carried = self.after_minus | self.after_e | self.after_sign | self.after_exponent_sign | self.in_exponent | self.literal;
+        let carried = self.after_minus
+            | self.after_e
+            | self.after_sign
+            | self.after_exponent_sign
+            | self.in_exponent
+            | self.literal;
         // A literal that ends with the block: the next one's first byte begins a token of its own if it is a scalar's.
         let literal_is_last = (seen.scalars ^ numbers) >> 63;
         self.is_open = carried | literal_is_last != 0;

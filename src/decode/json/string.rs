@@ -86,7 +86,9 @@ mod tests {
 
     #[test]
     fn half_a_surrogate_pair_is_no_text() {
-        for json in [r#""\ud800""#, r#""\ud800x""#, r#""\udc00""#, r#""\ud800\u0041""#, r#""\ud800\ud800""#, r#""\ud83d\n""#] {
+        for json in
+            [r#""\ud800""#, r#""\ud800x""#, r#""\udc00""#, r#""\ud800\u0041""#, r#""\ud800\ud800""#, r#""\ud83d\n""#]
+        {
             check(json, Err(LoneSurrogate));
         }
     }

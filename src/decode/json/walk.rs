@@ -29,7 +29,10 @@ enum Expect {
     /// A value, or the end of an array just opened.
     FirstElement,
     /// A value for this place; if it is an object, the one at this node.
-    Value { place: Option<Place>, node: Option<usize> },
+    Value {
+        place: Option<Place>,
+        node: Option<usize>,
+    },
     /// A comma or a closing bracket.
     Separator,
 }
@@ -184,8 +187,24 @@ mod tests {
     #[test]
     fn broken_grammar_is_named() {
         for json in [
-            "{", "}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{,}", "{\"a\":1]", "[1,]", "[1}", "{\"a\":1}{", "[1 2]", "{1:1}", ",",
-            "{\"a\":[}", "{\"a\":1,,\"b\":1}", "1 2", "[,1]", "{\"a\"::1}",
+            "{",
+            "}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{,}",
+            "{\"a\":1]",
+            "[1,]",
+            "[1}",
+            "{\"a\":1}{",
+            "[1 2]",
+            "{1:1}",
+            ",",
+            "{\"a\":[}",
+            "{\"a\":1,,\"b\":1}",
+            "1 2",
+            "[,1]",
+            "{\"a\"::1}",
         ] {
             check(json, Err(RejectReason::Syntax));
         }

@@ -30,7 +30,10 @@ pub enum Backend {
 impl Backend {
     /// Those that this machine has, best first; `Portable` is always among them.
     pub fn available() -> Vec<Backend> {
-        [Backend::Avx2, Backend::Sse42, Backend::Portable].into_iter().filter(|backend| backend.is_available()).collect()
+        [Backend::Avx2, Backend::Sse42, Backend::Portable]
+            .into_iter()
+            .filter(|backend| backend.is_available())
+            .collect()
     }
 
     pub(super) fn is_available(self) -> bool {
@@ -141,7 +144,9 @@ mod tests {
                 assert_eq!(simd.equal(kept, byte), simd.equal(simd.load(&wanted), byte));
             }
         }
-        for text in ["0", "-7.25", "123456789012345", "0.000123456789", "12345678.9012345678", "-1e5", "99999999999999.9"] {
+        for text in
+            ["0", "-7.25", "123456789012345", "0.000123456789", "12345678.9012345678", "-1e5", "99999999999999.9"]
+        {
             let mut window = [b','; 64];
             window[..text.len()].copy_from_slice(text.as_bytes());
             assert_eq!(simd.decimal(&window), decimal(&window), "{text}");

@@ -208,7 +208,8 @@ pub(super) static PLACES: [u8; 64] = {
 /// equals its row exactly if it is one of these: `:` and 0x1a by row 10, `{` `[` by 11, `,` and 0x0c by 12, `}` `]` by 13.
 pub(super) static OPERATORS: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b':', b'{', b',', b'}', 0, 0];
 /// The same for white space; the other rows hold a byte that never stands in that row.
-pub(super) static WHITES: [u8; 16] = [b' ', 100, 100, 100, 17, 100, 113, 2, 100, b'\t', b'\n', 112, 100, b'\r', 100, 100];
+pub(super) static WHITES: [u8; 16] =
+    [b' ', 100, 100, 100, 17, 100, 113, 2, 100, b'\t', b'\n', 112, 100, b'\r', 100, 100];
 
 /// Row `n`: the shuffle that drops byte `n` and moves those after it forward; row 16 drops none.
 static DROP: [[u8; 16]; 17] = {
