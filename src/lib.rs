@@ -4,6 +4,7 @@
 //! Parquet out, exactly once. `ARCHITECTURE.md` draws the flow and the ladder of modules.
 
 pub mod checkpoint;
+pub mod decode;
 pub mod domain;
 pub mod sinks;
 pub mod sources;

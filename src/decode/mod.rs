@@ -1,0 +1,39 @@
+//! Records to event batches: one event or one reject for each record, in their order.
+//!
+//! A decoder knows the configured fields and one format; it knows no source. Whatever the bytes are, it neither fails nor
+//! panics: what cannot become an event is a [`Reject`] with its offset and a reason of a closed set. Which event or which
+//! reason a record becomes depends on that record alone, not on its batch or on what the decoder saw before.
+
+use crate::domain::batch::EventBatch;
+use crate::domain::reject::Reject;
+
+mod columns;
+mod dictionary;
+pub mod json;
+mod time;
+
+/// What a raw batch became: together as many events and rejects as it had records.
+#[derive(Debug)]
+pub struct Decoded {
+    pub events: EventBatch,
+    pub rejects: Vec<Reject>,
+}
+
+/// A schema of events that cannot be decoded by.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    #[error("the path of {what} is empty")]
+    EmptyPath { what: String },
+    #[error("`{constant}` of field `{field}` is not a finite value of the field's type")]
+    Constant { field: String, constant: &'static str },
+    #[error("a unix time is read from one field, not from {fields}")]
+    JoinedUnixTime { fields: usize },
+    #[error("`{pattern}` is not a strptime pattern that gives a date")]
+    Pattern { pattern: String },
+    #[error("{fields} fields are more than {fields_max}")]
+    TooManyFields { fields: usize, fields_max: usize },
+    #[error("records of {bytes} bytes are longer than the {bytes_max} that can be decoded")]
+    RecordBytes { bytes: usize, bytes_max: usize },
+    #[error("this machine has no {backend:?}")]
+    Backend { backend: json::Backend },
+}
