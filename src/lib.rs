@@ -5,6 +5,7 @@
 
 pub mod checkpoint;
 pub mod decode;
+pub mod broker;
 pub mod domain;
 pub mod sinks;
 pub mod sources;

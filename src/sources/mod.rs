@@ -1,5 +1,12 @@
 //! Where records come from: partitions with offsets, read by the workers they are assigned to.
+//!
+//! Promise: a reader hands on every record of its partitions once, in offset order, from the offset it was given; what it
+//! cannot hand on (deleted by retention, a file that shrank) is an error that names it, or a recorded loss, never silence.
 
+pub mod files;
+pub mod kafka;
+
+use crate::broker::BrokerError;
 use crate::domain::ids::{Offset, PartitionId};
 use crate::domain::raw::RawBatch;
 
@@ -31,12 +38,12 @@ pub trait Reader {
     /// Appends what is there, at most about `rows_max` records. Nothing appended: nothing is there now, `wake` will be called.
     fn read(&mut self, rows_max: usize, out: &mut Vec<Read>) -> Result<(), SourceError>;
 
-    /// Stops handing on records of a partition, or goes on exactly where it stopped.
+    /// Stops handing on records of a partition, or goes on exactly where it stopped. A partition that is not this worker's is ignored.
     fn pause(&mut self, partition: PartitionId) -> Result<(), SourceError>;
     fn resume(&mut self, partition: PartitionId) -> Result<(), SourceError>;
 }
 
-/// Called from any thread when a reader that had nothing has something again.
+/// Called from any thread when a reader that had nothing has something again. It must return at once.
 pub type Wake = Box<dyn Fn() + Send + Sync>;
 
 /// Why a source cannot go on.
@@ -46,4 +53,30 @@ pub enum SourceError {
     File { path: String, source: std::io::Error },
     #[error("no file matches `{pattern}`")]
     NothingMatches { pattern: String },
+    #[error("`{pattern}` is not a usable pattern: {fault}")]
+    Pattern { pattern: String, fault: String },
+    #[error("`{path}` is not a format that can be read: its name should end in {wanted}")]
+    Format { path: String, wanted: &'static str },
+    #[error("`{first}` and `{second}` would both be partition `{name}`: name the folder above them instead")]
+    SameName { name: String, first: String, second: String },
+    #[error("`{path}` shrank from {had} to {has} bytes while it was read")]
+    Shrank { path: String, had: u64, has: u64 },
+    #[error("`{path}` was read up to record {offset} before, but now ends after {records} records")]
+    BeforeOffset { path: String, offset: Offset, records: u64 },
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error(
+        "offset {wanted} of `{topic}` partition {partition} was deleted before it was read, the first there is {first}: \
+         set `on_lost = \"record\"` to go on and record the loss, or start anew with another output"
+    )]
+    Deleted { topic: String, partition: i32, wanted: Offset, first: Offset },
+    #[error(
+        "offset {wanted} of `{topic}` partition {partition} lies beyond its end, {end}: \
+         the topic was made anew or truncated, or this is another cluster"
+    )]
+    BeyondEnd { topic: String, partition: i32, wanted: Offset, end: Offset },
+    #[error("topic `{topic}` was deleted while it was read")]
+    TopicGone { topic: String },
+    #[error("cannot read `{topic}` partition {partition} at offset {offset}: {cause}")]
+    Partition { topic: String, partition: i32, offset: Offset, cause: String },
 }

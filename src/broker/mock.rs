@@ -1,0 +1,79 @@
+//! A Kafka broker inside the process, for what needs no promise of Kafka's: tests of reading, and demonstrations.
+//!
+//! It is librdkafka's mock cluster. It keeps about 5 MiB a partition and drops the oldest batches beyond, and it does
+//! **not** isolate transactions or fence producers: nothing about exactly-once may be concluded from it.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+
+use crate::broker::BrokerError;
+
+/// A running broker; it ends when this is dropped.
+pub struct MockBroker {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    writer: BaseProducer,
+}
+
+impl MockBroker {
+    pub fn start() -> Result<MockBroker, BrokerError> {
+        let cluster = MockCluster::new(1).map_err(failed)?;
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.bootstrap_servers()).set("linger.ms", "1");
+        let writer = config.create().map_err(failed)?;
+        Ok(MockBroker { cluster, writer })
+    }
+
+    /// What goes into `brokers`.
+    pub fn brokers(&self) -> String {
+        self.cluster.bootstrap_servers()
+    }
+
+    pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<(), BrokerError> {
+        self.cluster.create_topic(topic, partitions, 1).map_err(failed)
+    }
+
+    /// Appends a record; `None` as payload is a tombstone.
+    pub fn append(
+        &self,
+        topic: &str,
+        partition: i32,
+        key: Option<&[u8]>,
+        payload: Option<&[u8]>,
+    ) -> Result<(), BrokerError> {
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(partition);
+        record.key = key;
+        record.payload = payload;
+        loop {
+            match self.writer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                    self.writer.poll(Duration::from_millis(1));
+                    record = again;
+                }
+                Err((error, _)) => return Err(failed(error)),
+            }
+        }
+    }
+
+    /// Waits until all that was appended is there.
+    pub fn flush(&self) -> Result<(), BrokerError> {
+        self.writer.flush(Duration::from_secs(10)).map_err(failed)
+    }
+
+    /// Takes the broker off the network; `up` brings it back with its data.
+    pub fn down(&self) -> Result<(), BrokerError> {
+        self.cluster.broker_down(1).map_err(failed)
+    }
+
+    pub fn up(&self) -> Result<(), BrokerError> {
+        self.cluster.broker_up(1).map_err(failed)
+    }
+}
+
+fn failed(error: KafkaError) -> BrokerError {
+    BrokerError::Client { fault: error.to_string() }
+}

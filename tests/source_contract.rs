@@ -1,0 +1,113 @@
+//! What every source keeps: records in order, the same rest from any offset, nothing lost or repeated by pausing.
+
+mod testbed;
+
+use std::collections::BTreeMap;
+
+use testbed::{Seen, read_until};
+use tidewatch::broker::mock::MockBroker;
+use tidewatch::domain::ids::{Offset, PartitionId};
+use tidewatch::sources::Reader;
+use tidewatch::sources::files::{FileReader, FilesSpec, discover};
+use tidewatch::sources::kafka::{KafkaClient, KafkaReader};
+
+type Records = BTreeMap<PartitionId, Vec<(i64, String)>>;
+type Starts<'a> = &'a dyn Fn(PartitionId) -> Option<Offset>;
+
+/// `open` reads the whole source once, from the given offsets.
+fn check(expected: &Records, open: impl Fn(Starts<'_>) -> Box<dyn Reader>) {
+    all_records_come_in_order(expected, &open);
+    any_offset_gives_the_same_rest(expected, &open);
+    pausing_neither_loses_nor_repeats(expected, &open);
+}
+
+fn all_ended(expected: &Records) -> impl Fn(&Seen) -> bool {
+    let count = expected.len();
+    move |seen| seen.ended.len() == count
+}
+
+fn all_records_come_in_order(expected: &Records, open: &impl Fn(Starts<'_>) -> Box<dyn Reader>) {
+    let mut seen = Seen::default();
+    read_until(&mut *open(&|_| None), &mut seen, all_ended(expected)).unwrap();
+    assert_eq!(&seen.records, expected);
+    for (partition, next) in &seen.ended {
+        assert!(next.0 > expected[partition].last().unwrap().0);
+    }
+}
+
+fn any_offset_gives_the_same_rest(expected: &Records, open: &impl Fn(Starts<'_>) -> Box<dyn Reader>) {
+    for cut in [1, 2, 7, 19] {
+        let start = |partition: PartitionId| {
+            let records = &expected[&partition];
+            Some(Offset(records[(cut * (1 + partition.0 as usize)) % records.len()].0))
+        };
+        let mut seen = Seen::default();
+        read_until(&mut *open(&start), &mut seen, all_ended(expected)).unwrap();
+        for (partition, records) in expected {
+            let from = start(*partition).unwrap().0;
+            let rest: Vec<_> = records.iter().filter(|(offset, _)| *offset >= from).cloned().collect();
+            assert_eq!(seen.records.get(partition), Some(&rest));
+        }
+    }
+}
+
+fn pausing_neither_loses_nor_repeats(expected: &Records, open: &impl Fn(Starts<'_>) -> Box<dyn Reader>) {
+    let mut reader = open(&|_| None);
+    let mut seen = Seen::default();
+    let mut round = 0;
+    while !all_ended(expected)(&seen) {
+        let paused: Vec<PartitionId> =
+            expected.keys().enumerate().filter(|(index, _)| (round + index) % 3 != 0).map(|(_, id)| *id).collect();
+        paused.iter().for_each(|partition| reader.pause(*partition).unwrap());
+        let before: Vec<usize> = paused.iter().map(|partition| seen.offsets(*partition).len()).collect();
+        for _ in 0..3 {
+            let mut out = Vec::new();
+            reader.read(5, &mut out).unwrap();
+            seen.take(out);
+        }
+        let after: Vec<usize> = paused.iter().map(|partition| seen.offsets(*partition).len()).collect();
+        assert_eq!(before, after, "a paused partition hands on nothing");
+        paused.iter().for_each(|partition| reader.resume(*partition).unwrap());
+        std::thread::park_timeout(std::time::Duration::from_millis(1));
+        round += 1;
+        assert!(round < 20_000, "{seen:?}");
+    }
+    assert_eq!(&seen.records, expected);
+}
+
+#[test]
+fn files_keep_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut expected = Records::new();
+    for file in 0..3 {
+        let records: Vec<_> = (0..40 + file * 25).map(|index| (index, format!("{file}:{index}"))).collect();
+        let text: String = records.iter().map(|(_, text)| format!("{text}\n")).collect();
+        std::fs::write(folder.path().join(format!("{file}.ndjson")), text).unwrap();
+        expected.insert(PartitionId(file as u64), records);
+    }
+    let paths = vec![folder.path().display().to_string()];
+    let spec = FilesSpec { paths, record_bytes_max: 1000, block_bytes: 100, open_files_max: 2 };
+    check(&expected, |starts| Box::new(FileReader::new(&spec, discover(&spec.paths).unwrap(), starts)));
+}
+
+#[test]
+fn kafka_keeps_the_contract() {
+    let broker = MockBroker::start().unwrap();
+    let mut expected = Records::new();
+    broker.create_topic("t", 3).unwrap();
+    for partition in 0..3 {
+        let records: Vec<_> =
+            (0..40 + i64::from(partition) * 25).map(|index| (index, format!("{partition}:{index}"))).collect();
+        for (_, text) in &records {
+            broker.append("t", partition, None, Some(text.as_bytes())).unwrap();
+        }
+        expected.insert(PartitionId(partition as u64), records);
+    }
+    broker.flush().unwrap();
+    let spec = testbed::spec(&broker.brokers(), "t");
+    check(&expected, |starts| {
+        let client = KafkaClient::connect(&spec).unwrap();
+        let ends = client.ends().unwrap();
+        Box::new(KafkaReader::new(client, 0, 1, starts, Some(&ends), testbed::wake()).unwrap())
+    });
+}
