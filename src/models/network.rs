@@ -108,7 +108,7 @@ impl Layer {
     }
 
     /// The shape this layer gives for one of `shape`, if it can take that at all.
-    fn shape_after(&self, shape: &[usize]) -> Option<Vec<usize>> {
+    pub(crate) fn shape_after(&self, shape: &[usize]) -> Option<Vec<usize>> {
         let after = match (self, shape) {
             (Layer::Lstm { units, return_sequences: true, .. }, [steps, _]) => vec![*steps, *units],
             (Layer::Lstm { units, return_sequences: false, .. }, [_, _]) => vec![*units],
