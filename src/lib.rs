@@ -5,6 +5,7 @@
 
 pub mod domain;
 pub mod models;
+pub mod scoring;
 pub mod sources;
 pub mod stage;
 pub mod windows;
