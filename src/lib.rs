@@ -8,6 +8,8 @@ pub mod decode;
 pub mod broker;
 pub mod domain;
 pub mod sinks;
+pub mod models;
+pub mod scoring;
 pub mod sources;
 pub mod stage;
 pub mod storage;

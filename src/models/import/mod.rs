@@ -1,0 +1,197 @@
+//! Trained models of other tools become ours: Keras networks, scikit-learn scalers.
+//!
+//! A network is either taken over whole, so that its scores equal Keras' own, or refused by the name of the layer, activation or option
+//! that is not known. Nothing is unpickled: no file can run code.
+
+mod keras;
+mod keras_activation;
+mod keras_file;
+mod sidecar;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::models::features::{Feature, InputLayout, Scaler};
+use crate::models::import::sidecar::{ScalerFile, Sidecar};
+use crate::models::model::{DetectorKind, ErrorMeasure, Model, ModelFault, ModelParts, Threshold};
+use crate::models::network::Network;
+
+/// What the files may leave open.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ImportOptions {
+    pub error: Option<ErrorMeasure>,
+    /// Goes before what a file says.
+    pub threshold: Option<f64>,
+}
+
+/// A model made of files, and what a person should know of how it was understood.
+#[derive(Clone, Debug)]
+pub struct ImportedModel {
+    pub model: Model,
+    pub notes: Vec<String>,
+}
+
+/// Why files are not a model.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error("`{}` cannot be read", file.display())]
+    Unreadable { file: PathBuf, source: io::Error },
+    #[error(
+        "`{}` is a pickle, which can run any code when it is opened; write the scaler's numbers as JSON (`scaler.json`: \
+         type, features, mean_ and scale_, or min_ and scale_) and give that",
+        file.display()
+    )]
+    Pickle { file: PathBuf },
+    #[error(
+        "`{}` is not known to be anything that makes a model: a Keras `.h5` or `.keras`, or JSON of a scaler, a threshold or the features",
+        file.display()
+    )]
+    UnknownFile { file: PathBuf },
+    #[error("`{}` is not valid JSON", file.display())]
+    Json { file: PathBuf, source: serde_json::Error },
+    #[error("`{}` cannot be understood: {fault}", file.display())]
+    Sidecar { file: PathBuf, fault: String },
+    #[error("`{}` is not a whole Keras model: {fault}", file.display())]
+    NotKeras { file: PathBuf, fault: String },
+    #[error("the layer `{layer}` is a `{class}`, which is not supported")]
+    Layer { layer: String, class: String },
+    #[error("the layer `{layer}` has the activation `{activation}`, which is not supported")]
+    Activation { layer: String, activation: String },
+    #[error("the layer `{layer}` has the option `{option}` = {value}, which is not supported")]
+    Option { layer: String, option: String, value: String },
+    #[error("the model is not one straight stack of layers: {fault}")]
+    NotAStack { fault: String },
+    #[error("the weights of the layer `{layer}` cannot be taken: {fault}")]
+    Weights { layer: String, fault: String },
+    #[error("no file gives the {what}: {cure}")]
+    Missing { what: &'static str, cure: &'static str },
+    #[error("two files give the {what}: `{}` is the second", second.display())]
+    Twice { what: &'static str, second: PathBuf },
+    #[error(
+        "the scaler's feature {index} is `{scaler}` and the model's is `{model}`: they must be the same in the same order"
+    )]
+    FeatureOrder { index: usize, scaler: String, model: String },
+    #[error("the files do not make a sound model")]
+    Unsound(#[from] ModelFault),
+}
+
+/// What the files gave, each at most once.
+#[derive(Default)]
+struct Found {
+    network: Option<Network>,
+    scaler: Option<ScalerFile>,
+    threshold: Option<(f64, PathBuf)>,
+    error: Option<ErrorMeasure>,
+    features: Option<Vec<Feature>>,
+}
+
+/// Reads `files`, in any order, into one model.
+pub fn import(files: &[PathBuf], options: &ImportOptions) -> Result<ImportedModel, ImportError> {
+    let mut found = Found::default();
+    for file in files {
+        take(file, &mut found)?;
+    }
+    let mut notes = Vec::new();
+    let network = found
+        .network
+        .ok_or(ImportError::Missing { what: "network", cure: "give the Keras model, a `.h5` or `.keras` file" })?;
+    let features = features_of(found.features, found.scaler.as_ref())?;
+    let scaler = found.scaler.map_or(Scaler::None, |file| file.scaler);
+    if scaler == Scaler::None {
+        notes.push("no file gives a scaler: the network sees the values as they are".to_string());
+    }
+    let error = options.error.or(found.error).ok_or(ImportError::Missing {
+        what: "error measure",
+        cure: "say `--error mae` or `--error mse`, as the score was computed when the threshold was found",
+    })?;
+    let threshold = match (options.threshold, found.threshold) {
+        (Some(value), _) => Threshold { value, calibration: "given at the import".to_string() },
+        (None, Some((value, file))) => Threshold { value, calibration: format!("taken from {}", file_name(&file)) },
+        (None, None) => {
+            return Err(ImportError::Missing {
+                what: "threshold",
+                cure: "say `--threshold N`, or give a threshold.json",
+            });
+        }
+    };
+    let model = Model::new(ModelParts {
+        kind: DetectorKind::Autoencoder,
+        network,
+        features,
+        scaler,
+        error,
+        threshold,
+        training_data: None,
+        metrics: BTreeMap::new(),
+    })?;
+    if let InputLayout::OneByOne { features } = model.layout() {
+        notes.push(format!("the {features} features of a row are the steps of the network's sequence"));
+    }
+    if let InputLayout::Sequence { steps, features } = model.layout() {
+        notes.push(format!("the network takes sequences of {steps} rows of {features} features"));
+    }
+    Ok(ImportedModel { model, notes })
+}
+
+fn take(file: &Path, found: &mut Found) -> Result<(), ImportError> {
+    let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or("").to_ascii_lowercase();
+    match extension.as_str() {
+        "h5" | "hdf5" | "keras" => {
+            let network = keras_file::read(file, read_file(file)?)?;
+            once(&mut found.network, network, "network", file)
+        }
+        "pkl" | "pickle" | "joblib" => Err(ImportError::Pickle { file: file.to_path_buf() }),
+        "json" => {
+            let Sidecar { scaler, threshold, error, features } = sidecar::read(file, &read_file(file)?)?;
+            scaler.map_or(Ok(()), |scaler| once(&mut found.scaler, scaler, "scaler", file))?;
+            threshold.map_or(Ok(()), |value| once(&mut found.threshold, (value, file.into()), "threshold", file))?;
+            error.map_or(Ok(()), |error| once(&mut found.error, error, "error measure", file))?;
+            features.map_or(Ok(()), |features| once(&mut found.features, features, "features", file))
+        }
+        _ => Err(ImportError::UnknownFile { file: file.to_path_buf() }),
+    }
+}
+
+fn once<T>(slot: &mut Option<T>, value: T, what: &'static str, file: &Path) -> Result<(), ImportError> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(ImportError::Twice { what, second: file.to_path_buf() }),
+    }
+}
+
+/// The features in order, where the scaler's own names, if it has any, must be the same.
+fn features_of(features: Option<Vec<Feature>>, scaler: Option<&ScalerFile>) -> Result<Vec<Feature>, ImportError> {
+    let names = scaler.and_then(|file| file.features.as_ref());
+    let Some(features) = features else {
+        let names = names.ok_or(ImportError::Missing {
+            what: "names of the features",
+            cure: "give a numeric_features.json, a list of the fields' names in the network's order",
+        })?;
+        return Ok(names.iter().map(|name| Feature::of_field(name)).collect());
+    };
+    // scikit-learn gives columns without a name their number: that says nothing against the names given.
+    let numbered = names.is_some_and(|names| names.iter().enumerate().all(|(i, name)| *name == i.to_string()));
+    for (index, (scaler, model)) in names.into_iter().flatten().zip(&features).enumerate() {
+        if !numbered && *scaler != model.name && *scaler != model.field {
+            return Err(ImportError::FeatureOrder { index, scaler: scaler.clone(), model: model.name.clone() });
+        }
+    }
+    Ok(features)
+}
+
+/// The greatest file that is read at all.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+
+fn read_file(file: &Path) -> Result<Vec<u8>, ImportError> {
+    let mut bytes = Vec::new();
+    fs::File::open(file)
+        .and_then(|opened| opened.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
+        .map_err(|source| ImportError::Unreadable { file: file.to_path_buf(), source })?;
+    Ok(bytes)
+}
+
+fn file_name(file: &Path) -> String {
+    file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned()
+}
