@@ -4,6 +4,7 @@
 //! Parquet out, exactly once. `ARCHITECTURE.md` draws the flow and the ladder of modules.
 
 pub mod domain;
+pub mod settings;
 pub mod sources;
 pub mod stage;
 pub mod windows;
