@@ -10,6 +10,7 @@ pub mod domain;
 pub mod sinks;
 pub mod models;
 pub mod scoring;
+pub mod settings;
 pub mod sources;
 pub mod stage;
 pub mod storage;

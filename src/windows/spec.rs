@@ -20,7 +20,9 @@ pub enum Aggregate {
     /// By event time, then partition, then offset.
     First,
     Last,
-    /// A percentile in thousandths: 500 is the median, 950 is p95, 999 is p999. Linear interpolation while exact.
+    /// The same as p50, by its other name.
+    Median,
+    /// A percentile in thousandths: 500 is p50, 950 is p95, 999 is p999. Linear interpolation while exact.
     Percentile(u16),
     /// Different values.
     Distinct,
@@ -56,4 +58,58 @@ pub struct WindowSpec {
     pub aggregates: Vec<AggregateSpec>,
     /// From `[watermark]`.
     pub allowed_lateness: Duration,
+}
+
+/// The aggregates that are not percentiles, as the configuration and the columns name them.
+const NAMES: [(&str, Aggregate); 20] = [
+    ("count", Aggregate::Count),
+    ("sum", Aggregate::Sum),
+    ("mean", Aggregate::Mean),
+    ("stddev", Aggregate::Stddev),
+    ("variance", Aggregate::Variance),
+    ("stddev_pop", Aggregate::StddevPop),
+    ("variance_pop", Aggregate::VariancePop),
+    ("min", Aggregate::Min),
+    ("max", Aggregate::Max),
+    ("range", Aggregate::Range),
+    ("first", Aggregate::First),
+    ("last", Aggregate::Last),
+    ("median", Aggregate::Median),
+    ("distinct", Aggregate::Distinct),
+    ("missing", Aggregate::Missing),
+    ("rate", Aggregate::Rate),
+    ("skewness", Aggregate::Skewness),
+    ("kurtosis", Aggregate::Kurtosis),
+    ("rms", Aggregate::RootMeanSquare),
+    ("slope", Aggregate::Slope),
+];
+
+impl Aggregate {
+    /// From its name. Percentiles are `p01` to `p99`, and with a third digit `p001` to `p999` (which is 99.9 %); each has one name.
+    pub fn parse(name: &str) -> Option<Aggregate> {
+        if let Some((_, aggregate)) = NAMES.iter().find(|(known, _)| *known == name) {
+            return Some(*aggregate);
+        }
+        let digits = name.strip_prefix('p').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+        let number: u16 = digits.parse().ok().filter(|number| *number > 0)?;
+        match digits.len() {
+            2 => Some(Aggregate::Percentile(10 * number)),
+            3 if number % 10 != 0 => Some(Aggregate::Percentile(number)),
+            _ => None,
+        }
+    }
+
+    /// The name that `parse` takes.
+    pub fn name(self) -> String {
+        match self {
+            Aggregate::Percentile(thousandths) if thousandths % 10 == 0 => format!("p{:02}", thousandths / 10),
+            Aggregate::Percentile(thousandths) => format!("p{thousandths:03}"),
+            other => NAMES.iter().find(|(_, known)| *known == other).map_or("", |(name, _)| name).to_owned(),
+        }
+    }
+
+    /// The names of all aggregates but percentiles, for messages.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.iter().map(|(name, _)| *name)
+    }
 }

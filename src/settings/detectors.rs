@@ -1,0 +1,93 @@
+//! `[[detectors]]`: which model scores what.
+
+use crate::domain::detector::{DetectorInput, DetectorSpec};
+
+use super::columns::{Columns, EVENTS, OF_DETECTOR};
+use super::fault::Wrong;
+use super::fields::Fields;
+use super::reader::Reader;
+use super::value::{column_prefix, integer_in, nearest_or_all, one_of, shown, text};
+use super::windows::Window;
+
+/// `[[detectors]]` of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DetectorSection {
+    pub spec: DetectorSpec,
+    pub on_failure: OnFailure,
+}
+
+/// What happens when a model cannot be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    Stop,
+    /// Rows go on without scores, and every metric and log says so.
+    Continue,
+}
+
+/// The detectors that could be read.
+pub(super) fn read(root: &Reader<'_>, fields: Option<&Fields>, windows: &mut [Window]) -> Vec<DetectorSection> {
+    let mut events = Columns::new(EVENTS);
+    for name in fields.iter().flat_map(|fields| fields.names()) {
+        events.claim(name, "a field");
+    }
+    let mut names: Vec<String> = Vec::new();
+    let mut detectors = Vec::new();
+    for reader in root.sections("detectors") {
+        let name = reader.required("name", "\"flow\"", column_prefix);
+        if let Some(name) = &name {
+            if names.iter().any(|other| other.eq_ignore_ascii_case(name)) {
+                let problem = "another detector has this name, capitals aside";
+                reader.fault("name", Wrong::new(problem, "give each detector a name of its own"));
+            }
+            names.push(name.clone());
+        }
+        let model = reader.required("model", "\"models/iomt\"", text);
+        let on = reader.or("on", "events".to_owned(), text);
+        let on_failure =
+            reader.or("on_failure", OnFailure::Stop, one_of(&[("stop", OnFailure::Stop), ("continue", OnFailure::Continue)]));
+        if reader.optional("sequence", integer_in(1, i64::MAX)).is_some_and(|length| length > 1) {
+            let cure = "take it out: a detector scores single events or single windows";
+            reader.fault("sequence", Wrong::new("sequences of windows are not scored by this version", cure));
+        }
+        let input = input(&reader, on, windows);
+        let columns = match &input {
+            Some(DetectorInput::Events) => Some(&mut events),
+            Some(DetectorInput::Windows(window)) => {
+                windows.iter_mut().find(|own| own.name.as_ref() == Some(window)).map(|window| &mut window.columns)
+            }
+            None => None,
+        };
+        if let (Some(name), Some(columns)) = (&name, columns) {
+            claim(&reader, name, columns);
+        }
+        let is_sound = reader.finish();
+        if let (Some(name), Some(model), Some(input), true) = (name, model, input, is_sound) {
+            detectors.push(DetectorSection { spec: DetectorSpec { name, model, input }, on_failure });
+        }
+    }
+    detectors
+}
+
+fn input(reader: &Reader<'_>, on: String, windows: &[Window]) -> Option<DetectorInput> {
+    let known: Vec<&str> = windows.iter().filter_map(|window| window.name.as_deref()).collect();
+    match on.as_str() {
+        "events" => Some(DetectorInput::Events),
+        name if known.contains(&name) => Some(DetectorInput::Windows(on)),
+        name => {
+            let all: Vec<&str> = ["events"].into_iter().chain(known).collect();
+            let problem = format!("{} is neither \"events\" nor the name of a window", shown(name));
+            reader.fault("on", Wrong::new(problem, nearest_or_all(name, &all)));
+            None
+        }
+    }
+}
+
+fn claim(reader: &Reader<'_>, detector: &str, columns: &mut Columns) {
+    for ending in OF_DETECTOR {
+        let column = format!("{detector}_{ending}");
+        if let Some(owner) = columns.claim(&column, "a detector's") {
+            let problem = format!("the column {} would stand twice; the first is {owner}", shown(&column));
+            reader.fault("name", Wrong::new(problem, "give the detector another name"));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! `[event]`: how a record becomes an event; its time, its key and its fields.
+
+use std::time::Duration;
+
+use chrono::format::{Item, StrftimeItems};
+
+use crate::domain::schema::{EventSchema, FieldKind, KeySource, TimeFormat, TimeSource};
+use crate::domain::time::micros;
+
+use super::columns::{Columns, EVENTS};
+use super::fault::Wrong;
+use super::fields::{self, Fields};
+use super::reader::Reader;
+use super::source::SourceSection;
+use super::tree::{Node, Value};
+use super::value::{Read, instant, listed, nearest_or_all, positive_duration, shown, size, text, texts};
+
+/// `[event]` of the configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventSection {
+    pub format: EventFormat,
+    pub schema: EventSchema,
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventFormat {
+    /// One object a message or line.
+    Json,
+}
+
+/// Kafka's own default limit for a record.
+const RECORD_BYTES_MAX: u64 = 1 << 20;
+
+/// The section, and the fields' names even where something else is at fault, so that windows can be checked against them.
+pub(super) fn read(reader: Reader<'_>, source: Option<&SourceSection>) -> (Option<EventSection>, Fields) {
+    let format = reader.or("format", EventFormat::Json, format);
+    let fields = reader.section("fields").map(fields::read).unwrap_or_default();
+    let time = time(&reader, &fields);
+    let key = reader.required("key", "\"device\"", |node| key(node, &fields));
+    let record_bytes_max = reader.or("record_bytes_max", RECORD_BYTES_MAX, size);
+    if matches!(source, Some(SourceSection::Files(_))) {
+        refuse_kafka_only(&reader, time.as_ref(), key.as_ref());
+    }
+    let mut columns = Columns::new(EVENTS);
+    for name in fields.names() {
+        if let Some(owner) = columns.claim(name, "another field") {
+            reader.fault(
+                "fields",
+                Wrong::new(
+                    format!("the field {} would be a second column of its name in `events`; the first is {owner}", shown(name)),
+                    format!("name it otherwise and say where it is found: other_name = {{ type = \"…\", path = {name:?} }}"),
+                ),
+            );
+        }
+    }
+    let is_sound = reader.finish();
+    let section = match (time, key) {
+        (Some(time), Some(key)) if is_sound => Some(EventSection {
+            format,
+            schema: EventSchema {
+                time,
+                key,
+                fields: fields.specs(),
+                record_bytes_max: usize::try_from(record_bytes_max).unwrap_or(usize::MAX),
+            },
+        }),
+        _ => None,
+    };
+    (section, fields)
+}
+
+fn format(node: &Node) -> Read<EventFormat> {
+    match text(node)?.as_str() {
+        "json" => Ok(EventFormat::Json),
+        known @ ("csv" | "parquet") => {
+            Err(Wrong::new(format!("{known} is not read by this version"), "write the events as JSON, one object a line"))
+        }
+        other => Err(Wrong::new(format!("{} is no format of events", shown(other)), "write \"json\"")),
+    }
+}
+
+fn refuse_kafka_only(reader: &Reader<'_>, time: Option<&TimeSource>, key: Option<&KeySource>) {
+    if matches!(time, Some(TimeSource::Received)) {
+        let cure = "name the field that holds the time, or count with { from = \"…\", every = \"…\" }";
+        reader.fault("time", Wrong::new("files hold no Kafka timestamps", cure));
+    }
+    if matches!(key, Some(KeySource::Record)) {
+        reader.fault("key", Wrong::new("files hold no Kafka keys", "name a field, or \"$file\""));
+    }
+}
+
+fn key(node: &Node, fields: &Fields) -> Read<KeySource> {
+    const SOURCES: [&str; 3] = ["$file", "$partition", "$kafka_key"];
+    match text(node)?.as_str() {
+        "$file" | "$partition" => Ok(KeySource::Partition),
+        "$kafka_key" => Ok(KeySource::Record),
+        other if other.starts_with('$') => {
+            Err(Wrong::new(format!("{} is no source of keys", shown(other)), nearest_or_all(other, &SOURCES)))
+        }
+        field => Ok(KeySource::Field(fields.path_of(field))),
+    }
+}
+
+fn time(event: &Reader<'_>, fields: &Fields) -> Option<TimeSource> {
+    let example = "{ field = \"ts\", format = \"unix_ms\" }";
+    let Some(node) = event.node("time") else {
+        event.required::<()>("time", example, |_| Ok(()));
+        return None;
+    };
+    match &node.value {
+        Value::Text(word) if word == "kafka" => Some(TimeSource::Received),
+        Value::Table(table) if table.get("from").is_some() || table.get("every").is_some() => {
+            let reader = event.over("time", node)?;
+            let from = reader.required("from", "\"2026-01-01T00:00:00Z\"", instant);
+            let every = reader.required("every", "\"10ms\"", positive_duration);
+            let is_sound = reader.finish();
+            is_sound.then_some(TimeSource::Counted { from: from?, every: micros(every.unwrap_or(Duration::ZERO)) })
+        }
+        Value::Table(_) => named_time(event.over("time", node)?, fields),
+        _ => {
+            let cure = format!("write \"kafka\", or time = {example}");
+            event.fault("time", Wrong::new("this names no time", cure));
+            None
+        }
+    }
+}
+
+fn named_time(reader: Reader<'_>, fields: &Fields) -> Option<TimeSource> {
+    let one = reader.optional("field", text);
+    let several = reader.optional("fields", texts);
+    let format = reader.or("format", TimeFormat::Rfc3339, time_format);
+    let names = match (one, several) {
+        (Some(_), Some(_)) => {
+            let wrong = Wrong::new("`field` and `fields` are both given", "leave the one that holds the time");
+            reader.fault("fields", wrong);
+            None
+        }
+        (Some(one), None) => Some(vec![one]),
+        (None, Some(several)) if several.is_empty() => {
+            reader.fault("fields", Wrong::new("the list is empty", "name the fields that hold the time"));
+            None
+        }
+        (None, several) => several,
+    };
+    if names.is_none() && reader.is_sound() {
+        reader.required::<()>("field", "\"ts\"", |_| Ok(()));
+    }
+    let is_sound = reader.finish();
+    let paths = names?.iter().map(|name| fields.path_of(name)).collect();
+    is_sound.then_some(TimeSource::Fields { paths, format })
+}
+
+fn time_format(node: &Node) -> Read<TimeFormat> {
+    const WORDS: [&str; 4] = ["rfc3339", "unix_s", "unix_ms", "unix_us"];
+    match text(node)?.as_str() {
+        "rfc3339" => Ok(TimeFormat::Rfc3339),
+        "unix_s" => Ok(TimeFormat::UnixSeconds),
+        "unix_ms" => Ok(TimeFormat::UnixMillis),
+        "unix_us" => Ok(TimeFormat::UnixMicros),
+        pattern if pattern.contains('%') => match StrftimeItems::new(pattern).find(|item| *item == Item::Error) {
+            None => Ok(TimeFormat::Pattern(pattern.to_owned())),
+            Some(_) => Err(Wrong::new(
+                format!("{} is not a pattern of strptime", shown(pattern)),
+                "write it as strptime has it, such as \"%Y-%m-%d %H:%M:%S%.f\"",
+            )),
+        },
+        other => Err(Wrong::new(
+            format!("{} is no format of times", shown(other)),
+            format!("write {}, or a strptime pattern such as \"%d/%m/%Y %H:%M:%S\"", listed(&WORDS, "or")),
+        )),
+    }
+}
+
+/// A kind as the configuration names it.
+pub(super) fn kind_name(kind: FieldKind) -> &'static str {
+    match kind {
+        FieldKind::Float => "float",
+        FieldKind::Int => "int",
+        FieldKind::Bool => "bool",
+        FieldKind::Text => "text",
+    }
+}

@@ -1,0 +1,280 @@
+//! Stories about whole configurations: what is read, what is refused, and in which words.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use crate::domain::detector::DetectorInput;
+use crate::domain::schema::{Constant, KeySource, TimeFormat, TimeSource};
+
+use super::*;
+
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/settings").join(name)
+}
+
+fn text_of(name: &str) -> String {
+    std::fs::read_to_string(golden(&format!("{name}.toml"))).unwrap()
+}
+
+fn nothing() -> Overrides {
+    Overrides::default()
+}
+
+fn environment(pairs: &[(&str, &str)]) -> Overrides {
+    let environment = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Overrides { environment, arguments: Vec::new() }
+}
+
+fn arguments(list: &[&str]) -> Overrides {
+    Overrides { environment: Vec::new(), arguments: list.iter().map(|text| Argument::parse(text).unwrap()).collect() }
+}
+
+/// Compares what is said of a file with what it said when it was last read by a person; `UPDATE_GOLDEN=1` rewrites it.
+fn check(name: &str) {
+    let found = match Settings::parse(&text_of(name), &nothing()) {
+        Ok(settings) => panic!("{name} should be refused, and was read as {settings:#?}"),
+        Err(faults) => format!("{faults}\n"),
+    };
+    assert!(!found.contains("hunter2"), "a secret is shown:\n{found}");
+    let path = golden(&format!("{name}.faults"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &found).unwrap();
+    }
+    assert_eq!(found, std::fs::read_to_string(&path).unwrap_or_default());
+}
+
+fn full(overrides: &Overrides) -> Settings {
+    Settings::parse(&text_of("full"), overrides).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+fn refusal(overrides: &Overrides) -> String {
+    Settings::parse(&text_of("full"), overrides).unwrap_err().to_string()
+}
+
+#[test]
+fn an_empty_file_is_told_every_section_it_needs() {
+    check("empty");
+}
+
+#[test]
+fn every_unknown_key_is_refused_with_the_nearest_right_one() {
+    check("unknown_keys");
+}
+
+#[test]
+fn every_wrong_value_is_reported_at_once() {
+    check("wrong_values");
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    check("contradictions");
+}
+
+#[test]
+fn a_secret_in_the_file_is_refused_and_not_shown() {
+    check("secrets_in_the_file");
+}
+
+#[test]
+fn broken_toml_is_reported_by_line_without_quoting_the_text() {
+    check("broken_toml");
+}
+
+#[test]
+fn values_of_the_wrong_shape_are_refused_where_they_stand() {
+    check("wrong_shapes");
+}
+
+#[test]
+fn files_give_neither_kafka_timestamps_nor_kafka_keys() {
+    check("files_without_kafka");
+}
+
+#[test]
+fn the_documented_configuration_is_read_as_it_says() {
+    let settings = full(&nothing());
+    assert_eq!(settings.pipeline.checkpoint_every, Duration::from_secs(10));
+    assert_eq!(settings.pipeline.epoch, Duration::from_millis(250));
+    let SourceSection::Kafka(kafka) = &settings.source else { panic!("it reads Kafka") };
+    assert_eq!((kafka.brokers.as_str(), kafka.group.as_str()), ("localhost:9092", "tidewatch-iomt"));
+    assert_eq!((kafka.start, kafka.on_lost), (Start::Earliest, OnLost::Stop));
+    assert_eq!(kafka.librdkafka["security.protocol"], Property::Plain("SASL_SSL".to_owned()));
+    let schema = &settings.event.schema;
+    assert_eq!(schema.key, KeySource::Field(vec!["device".to_owned()]));
+    let time = TimeSource::Fields { paths: vec![vec!["ts".to_owned()]], format: TimeFormat::UnixMillis };
+    assert_eq!(schema.time, time);
+    let names: Vec<&str> = schema.fields.iter().map(|field| field.name.as_str()).collect();
+    assert_eq!(names, ["device", "label", "Rate", "Header_Length", "Tot sum", "Variance"]);
+    let window = &settings.windows[0];
+    assert_eq!((window.size, window.slide), (Duration::from_secs(10), Duration::from_secs(10)));
+    assert_eq!(window.allowed_lateness, Duration::from_secs(600));
+    let columns: Vec<String> =
+        window.aggregates.iter().map(|one| format!("{}_{}", one.field, one.aggregate.name())).collect();
+    let wanted =
+        ["Rate_mean", "Rate_stddev", "Header_Length_mean", "Tot sum_min", "Tot sum_max", "Variance_mean"];
+    assert_eq!(columns, wanted);
+    assert_eq!(settings.detectors[0].spec.input, DetectorInput::Events);
+    assert_eq!(settings.detectors[0].on_failure, OnFailure::Stop);
+    assert_eq!(settings.output.file_size, 128 << 20);
+    let kafka = settings.output.kafka.unwrap();
+    assert_eq!((kafka.brokers.as_str(), kafka.topic.as_str()), ("localhost:9092", "iomt-anomalies"));
+    assert_eq!(kafka.librdkafka["security.protocol"], Property::Plain("SASL_SSL".to_owned()));
+}
+
+#[test]
+fn a_field_may_say_where_it_is_found_and_what_stands_for_nothing() {
+    let fields = r#"event.fields.Rate={type = "float", path = "flow.rate", default = 0, missing_as = -999.5}"#;
+    let settings = full(&arguments(&[fields]));
+    let rate = &settings.event.schema.fields[2];
+    assert_eq!(rate.path, ["flow", "rate"]);
+    assert_eq!((&rate.default, &rate.missing_as), (&Some(Constant::Float(0.0)), &Some(Constant::Float(-999.5))));
+}
+
+#[test]
+fn a_key_that_is_a_configured_field_is_found_by_its_path() {
+    let settings = full(&arguments(&[r#"event.fields.device={type = "text", path = ["meta", "dev.id"]}"#]));
+    assert_eq!(settings.event.schema.key, KeySource::Field(vec!["meta".to_owned(), "dev.id".to_owned()]));
+}
+
+#[test]
+fn variables_override_any_key_whatever_its_capitals() {
+    let settings = full(&environment(&[
+        ("TIDEWATCH__OUTPUT__URL", "./elsewhere"),
+        ("TIDEWATCH__PIPELINE__NAME", "123"),
+        ("TIDEWATCH__WINDOWS__BY_LABEL__SIZE", "20s"),
+        ("TIDEWATCH__WINDOWS__0__SLIDE", "5s"),
+        ("TIDEWATCH__EVENT__FIELDS__TOT_SUM", "int"),
+        ("TIDEWATCH__SOURCE__KAFKA__TOPICS", r#"["a", "b"]"#),
+        ("TIDEWATCH__SOURCE__KAFKA__LIBRDKAFKA__SECURITY_PROTOCOL", "plaintext"),
+        ("TIDEWATCH__WATERMARK__IDLE_AFTER", "5s"),
+        ("TIDEWATCH_LOG", "debug"),
+    ]));
+    assert_eq!(settings.output.url, "./elsewhere");
+    assert_eq!(settings.pipeline.name, "123");
+    assert_eq!(settings.windows[0].size, Duration::from_secs(20));
+    assert_eq!(settings.windows[0].slide, Duration::from_secs(5));
+    assert_eq!(settings.event.schema.fields[4].kind, crate::domain::schema::FieldKind::Int);
+    assert_eq!(settings.watermark.idle_after, Duration::from_secs(5));
+    let SourceSection::Kafka(kafka) = settings.source else { panic!("it reads Kafka") };
+    assert_eq!(kafka.topics, ["a", "b"]);
+    assert_eq!(kafka.librdkafka["security.protocol"], Property::Plain("plaintext".to_owned()));
+}
+
+#[test]
+fn the_command_line_stands_above_the_environment() {
+    let mut overrides = environment(&[("TIDEWATCH__OUTPUT__URL", "./from-environment")]);
+    overrides.arguments.push(Argument::parse("output.url=./from-flag").unwrap());
+    assert_eq!(full(&overrides).output.url, "./from-flag");
+    let settings = full(&arguments(&["source.kafka.librdkafka.security.protocol=ssl", "windows.by_label.by=[]"]));
+    assert!(settings.windows[0].by.is_empty());
+    let SourceSection::Kafka(kafka) = settings.source else { panic!("it reads Kafka") };
+    assert_eq!(kafka.librdkafka["security.protocol"], Property::Plain("ssl".to_owned()));
+}
+
+#[test]
+fn a_fault_in_an_override_names_the_variable_or_the_flag() {
+    let mut overrides = environment(&[("TIDEWATCH__OUTPUT__FILESIZE", "1MiB"), ("TIDEWATCH__WINDOWS__NONE__SIZE", "1s")]);
+    overrides.arguments.push(Argument::parse("windows.by_label.size=ten").unwrap());
+    let wanted = "\
+output.filesize (environment variable TIDEWATCH__OUTPUT__FILESIZE)
+    there is no such key
+    did you mean `file_size`?
+
+windows.NONE (environment variable TIDEWATCH__WINDOWS__NONE__SIZE)
+    the list has no item of this name or index
+    there are: by_label
+
+windows.by_label.size (--set windows.by_label.size)
+    \"ten\" is not a duration
+    write a number and a unit in quotes, such as \"250ms\", \"10s\", \"1m\" or \"1h 30m\"";
+    assert_eq!(refusal(&overrides), wanted);
+}
+
+#[test]
+fn secrets_come_from_the_environment_or_a_file_it_names() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "hunter2\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let settings = full(&environment(&[
+        ("TIDEWATCH__SOURCE__KAFKA__LIBRDKAFKA__SASL_PASSWORD", "hunter2"),
+        ("TIDEWATCH__SOURCE__KAFKA__LIBRDKAFKA__SSL_KEY_PASSWORD_FILE", path),
+        ("TIDEWATCH__OUTPUT__S3__ACCESS_KEY_ID", "me"),
+        ("TIDEWATCH__OUTPUT__S3__SECRET_ACCESS_KEY_FILE", path),
+    ]));
+    let secret = || Secret::new("hunter2");
+    assert!(!format!("{settings:?}").contains("hunter2"));
+    let SourceSection::Kafka(kafka) = settings.source else { panic!("it reads Kafka") };
+    assert_eq!(kafka.librdkafka["sasl.password"], Property::Secret(secret()));
+    assert_eq!(kafka.librdkafka["ssl.key.password"], Property::Secret(secret()));
+    assert_eq!(settings.output.s3.secret_access_key, Some(secret()));
+    assert_eq!(settings.output.kafka.unwrap().librdkafka["sasl.password"], Property::Secret(secret()));
+}
+
+#[test]
+fn a_secret_on_the_command_line_is_refused_and_not_shown() {
+    let told = refusal(&arguments(&["source.kafka.librdkafka.sasl.password=hunter2", "output.s3.session_token=hunter2"]));
+    assert!(!told.contains("hunter2") && told.contains("TIDEWATCH__OUTPUT__S3__SESSION_TOKEN_FILE"), "{told}");
+    assert!(told.contains("TIDEWATCH__SOURCE__KAFKA__LIBRDKAFKA__SASL_PASSWORD,"), "{told}");
+}
+
+#[test]
+fn a_secret_under_a_mistyped_key_is_not_shown() {
+    let told = refusal(&environment(&[
+        ("TIDEWATCH__SOURCE__KAFKA__SASL_PASSWORD", "hunter2"),
+        ("TIDEWATCH__OUTPUT__S3__SECRET_KEY", "hunter2"),
+        ("TIDEWATCH__SOURCE__KAFKA__LIBRDKAFKA__SASL_PASSWORD_FILE", "/nowhere/at/all"),
+    ]));
+    assert!(!told.contains("hunter2"), "{told}");
+    assert!(told.contains("`secret_access_key`") && told.contains("/nowhere/at/all"), "{told}");
+}
+
+#[test]
+fn what_is_sound_is_there_for_checks_even_where_the_rest_is_not() {
+    let (draft, faults) = Draft::parse(&text_of("full"), &arguments(&["output.url=ftp://x", "watermark.max_drift=soon"]));
+    assert_eq!(faults.0.len(), 2);
+    assert!(draft.output.is_none() && draft.watermark.is_none());
+    assert!(draft.source.is_some() && draft.event.is_some() && draft.windows.is_some() && draft.detectors.is_some());
+}
+
+#[test]
+fn only_what_changes_the_meaning_of_stored_state_is_refused() {
+    let before = Fingerprint::of(&full(&nothing()));
+    let effect_of = |set: &[&str]| Fingerprint::of(&full(&arguments(set))).changes_since(&before);
+    let one = |name: &str, effect| vec![(name.to_owned(), effect)];
+    assert_eq!(effect_of(&["source.kafka.brokers=elsewhere:9092", "pipeline.epoch=1s", "output.file_size=1MiB"]), vec![]);
+    assert_eq!(effect_of(&["windows.by_label.size=20s"]), one("windows.by_label", Effect::Refused));
+    assert_eq!(effect_of(&["event.fields.Rate=int"]), one("event", Effect::Refused));
+    assert_eq!(effect_of(&["source.kafka.topics=other"]), one("source", Effect::Refused));
+    assert_eq!(effect_of(&["watermark.allowed_lateness=1m"]), one("watermark", Effect::FromHereOn));
+    assert_eq!(effect_of(&["detectors.flow.model=models/iomt/3"]), one("detectors.flow", Effect::FromHereOn));
+    let renamed = effect_of(&["windows.by_label.name=labels"]);
+    let wanted = [("windows.by_label", Effect::Ends), ("windows.labels", Effect::Begins)];
+    assert_eq!(renamed, wanted.map(|(name, effect)| (name.to_owned(), effect)));
+}
+
+#[test]
+fn the_fingerprint_of_a_configuration_is_the_same_in_every_build() {
+    let whole = Fingerprint::of(&full(&nothing())).whole();
+    assert_eq!(whole, "", "a changed fingerprint refuses every stored state: raise the manifest's format with it");
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_configuration_never_panics(cut in 0usize..900, length in 0usize..40, with in ".{0,12}") {
+        let mut text = text_of("full");
+        let floor = |at: usize| (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let (from, to) = (floor(cut), floor(cut + length));
+        text.replace_range(from..to, &with);
+        let _ = Settings::parse(&text, &nothing());
+    }
+
+    #[test]
+    fn no_override_ever_panics(name in "[A-Za-z0-9_]{0,30}", key in ".{0,20}", value in ".{0,20}") {
+        let mut overrides = environment(&[(&format!("TIDEWATCH__{name}"), &value)]);
+        overrides.arguments.extend(Argument::parse(&format!("{key}={value}")));
+        let _ = Settings::parse(&text_of("full"), &overrides);
+    }
+}
