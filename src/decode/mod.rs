@@ -5,12 +5,27 @@
 //! reason a record becomes depends on that record alone, not on its batch or on what the decoder saw before.
 
 use crate::domain::batch::EventBatch;
+use crate::domain::raw::RawBatch;
 use crate::domain::reject::Reject;
 
+pub mod admission;
 mod columns;
 mod dictionary;
 pub mod json;
+pub mod refused;
 mod time;
+
+/// A format.
+pub trait Decode {
+    /// One event or one reject for each record, in their order.
+    fn decode(&mut self, raw: &RawBatch, partition_name: &str) -> Decoded;
+}
+
+impl Decode for json::JsonDecoder {
+    fn decode(&mut self, raw: &RawBatch, partition_name: &str) -> Decoded {
+        json::JsonDecoder::decode(self, raw, partition_name)
+    }
+}
 
 /// What a raw batch became: together as many events and rejects as it had records.
 #[derive(Debug)]

@@ -21,8 +21,7 @@ pub struct PartitionReport {
 impl PartitionReport {
     /// An account that begins at `from`.
     pub fn open(id: PartitionId, name: String, from: Offset) -> PartitionReport {
-        let account =
-            PartitionAccount { partition: name, from, to: from, counts: Counts::default(), watermark: None };
+        let account = PartitionAccount { partition: name, from, to: from, counts: Counts::default(), watermark: None };
         PartitionReport { id, account, seen: None, has_ended: false }
     }
 

@@ -24,12 +24,12 @@ use crate::pipeline::spec::{LoadedDetector, PipelineSpec};
 use crate::pipeline::staging::{StagingSpec, stage};
 use crate::pipeline::start::{self, Process, Start};
 use crate::pipeline::watermarks::Watermarks;
-use crate::scoring::Scorer;
+use crate::scoring::scorer::Scorer;
 use crate::sinks::parquet::{FileSpec, TableSink, Writer};
 use crate::sinks::tables::WindowTable;
 use crate::stage::{Share, Stage};
 use crate::windows::Windows;
-use crate::windows::route::GroupHash;
+use crate::windows::group_hash::GroupHash;
 
 /// What a worker needs to build its dataflow.
 pub struct Assembly<'a> {
@@ -62,7 +62,10 @@ impl Assembly<'_> {
         let mut failed = None;
         worker.dataflow::<u64, _, _>(|scope| {
             let intake = |activator: timely::scheduling::SyncActivator| {
-                let wake = Box::new(move || drop(activator.activate()));
+                let wake = Box::new(move || {
+                    // An operator that is gone needs no waking.
+                    let _ = activator.activate();
+                });
                 start::intake(spec, self.process, self.start, (share.worker, share.workers), wake)
             };
             let first = self.start.first_epoch;
@@ -105,7 +108,9 @@ impl Assembly<'_> {
             };
             stage.restore(&self.state_of(&name)?, self.share)?;
             let mut hash = GroupHash::new(window, &events)?;
-            let hashes = Box::new(move |batch: &RecordBatch, hashes: &mut Vec<u64>| hash.hashes(batch, hashes));
+            let hashes = Box::new(move |batch: &RecordBatch, hashes: &mut Vec<u64>| {
+                hashes.extend_from_slice(hash.of_rows(batch))
+            });
             Ok(WindowStage { name, stage, split: Split { columns: window.columns_needed(&events), hashes } })
         };
         self.spec.windows.iter().enumerate().map(build).collect()
@@ -129,7 +134,9 @@ impl Assembly<'_> {
     ) -> Result<Vec<Scorer>, PipelineError> {
         let mut schema = Arc::clone(schema);
         let mut scorers = Vec::new();
-        for LoadedDetector { spec, model } in self.spec.detectors.iter().filter(|detector| detector.spec.input == *input) {
+        for LoadedDetector { spec, model } in
+            self.spec.detectors.iter().filter(|detector| detector.spec.input == *input)
+        {
             let scorer = Scorer::new(spec, Arc::clone(model), &schema)?;
             schema = scorer.schema();
             scorers.push(scorer);

@@ -36,12 +36,7 @@ fn serve(
         if shared.failed() {
             return;
         }
-        let is_last = reports.iter().all(|report| report.is_last);
-        let committed = committer.commit(epoch, reports).and_then(|()| match is_last {
-            true => committer.close(epoch),
-            false => Ok(()),
-        });
-        match committed {
+        match committer.commit(epoch, reports) {
             Ok(()) => {
                 // The operator is gone only if the run has failed.
                 let _ = done.send(epoch);

@@ -11,7 +11,6 @@ use crate::checkpoint::state;
 use crate::domain::ids::{Epoch, Offset, PartitionId};
 use crate::pipeline::PipelineError;
 use crate::pipeline::account::{PartitionReport, Report};
-use crate::pipeline::shared::Shared;
 use crate::pipeline::staging::{OUTBOX, now};
 use crate::sinks::kafka::AnomalyProducer;
 use crate::sinks::ledger::{LedgerSink, table_accounts};
@@ -32,7 +31,6 @@ pub struct Committer {
     pub producer: Option<AnomalyProducer>,
     /// Whose group hears of offsets.
     pub group: Option<Arc<KafkaClient>>,
-    pub shared: Shared,
 }
 
 impl Committer {
@@ -56,20 +54,11 @@ impl Committer {
         let rows = self.ledger_rows(epoch, &partitions, &part);
         let publication = if is_last { Publication::All } else { Publication::WhenDue };
         self.add(epoch, state, part, rows, publication)?;
-        let next: Vec<(PartitionId, Offset)> =
-            partitions.iter().map(|report| (report.id, report.account.to)).collect();
+        let next: Vec<(PartitionId, Offset)> = partitions.iter().map(|report| (report.id, report.account.to)).collect();
         if let Some(group) = &self.group {
             group.commit(&next);
         }
         Ok(())
-    }
-
-    /// After the last checkpoint: one more, that brings the ledger's last rows into a file.
-    pub fn close(&mut self, last: Epoch) -> Result<(), PipelineError> {
-        let Some(current) = self.log.current().cloned() else { return Ok(()) };
-        let state = current.state.iter().filter(|object| object.stage != OUTBOX).cloned().collect();
-        let part = Part { staged: current.staged.clone(), ..Part::default() };
-        self.add(Epoch(last.0 + 1), state, part, Vec::new(), Publication::All)
     }
 
     fn add(
@@ -94,13 +83,12 @@ impl Committer {
             state,
             staged: part.staged,
             publish,
-            ledger: ledger.open,
+            ledger: ledger.ledger,
             models: self.models.clone(),
         })?;
         self.send(&committed.checkpoint)?;
         let published = self.log.publish(&committed)?;
         self.log.sweep()?;
-        self.shared.progress.committed(committed.sequence.0);
         tracing::info!(%epoch, sequence = committed.sequence.0, published, "checkpoint committed");
         Ok(())
     }

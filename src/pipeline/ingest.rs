@@ -81,7 +81,7 @@ impl Ingest {
         if self.is_throttled(epoch) {
             return Next::Wait(THROTTLED);
         }
-        if self.shared.stop.is_set() || self.intake.is_exhausted() {
+        if self.shared.stop.is_requested() || self.intake.is_exhausted() {
             return Next::Finish;
         }
         if let Err(error) = self.read(now, events, aside) {
@@ -132,7 +132,7 @@ impl Ingest {
                 break;
             }
         }
-        self.shared.progress.read(self.intake.records - records, self.intake.bytes - bytes);
+        self.shared.progress.add(self.intake.records - records, self.intake.bytes - bytes);
         Ok(())
     }
 

@@ -23,7 +23,9 @@ enum Phase {
     /// There is more to read, or it is not known yet whether there is.
     Behind,
     /// All was read at this instant; idle when nothing comes for a while.
-    CaughtUp { at: Instant },
+    CaughtUp {
+        at: Instant,
+    },
     /// Found while running: holds nothing back until it speaks.
     New,
     Ended,

@@ -34,7 +34,7 @@ pub enum PipelineError {
     #[error(transparent)]
     Window(#[from] crate::windows::error::WindowError),
     #[error(transparent)]
-    Scoring(#[from] crate::scoring::ScoringError),
+    Scoring(#[from] crate::scoring::scorer::ScoringError),
     #[error(transparent)]
     Checkpoint(#[from] crate::checkpoint::CheckpointError),
     #[error(transparent)]

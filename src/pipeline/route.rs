@@ -30,7 +30,12 @@ pub struct Route {
 
 /// The pact of an edge. With one worker timely goes around it: it may not do more than route.
 pub fn route(worker: usize, split: Option<Split>) -> DistributorPact<impl FnOnce(usize) -> Route> {
-    DistributorPact(move |workers| Route { worker, split, hashes: Vec::new(), rows_by_worker: vec![Vec::new(); workers] })
+    DistributorPact(move |workers| Route {
+        worker,
+        split,
+        hashes: Vec::new(),
+        rows_by_worker: vec![Vec::new(); workers],
+    })
 }
 
 impl Route {
@@ -60,12 +65,7 @@ impl Route {
 }
 
 impl Distributor<Parcel> for Route {
-    fn partition<T: Clone, P: Push<Message<T, Parcel>>>(
-        &mut self,
-        parcel: &mut Parcel,
-        time: &T,
-        pushers: &mut [P],
-    ) {
+    fn partition<T: Clone, P: Push<Message<T, Parcel>>>(&mut self, parcel: &mut Parcel, time: &T, pushers: &mut [P]) {
         for item in std::mem::take(parcel).0 {
             let routed = match item {
                 Item::Events(batch) => {

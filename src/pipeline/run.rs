@@ -79,12 +79,17 @@ fn config(cluster: &Cluster) -> timely::Config {
 }
 
 /// One worker from the agreement to the end.
-fn work(worker: &mut Worker, spec: &Arc<PipelineSpec>, process: &Arc<Process>, shared: &Shared) -> Result<(), PipelineError> {
+fn work(
+    worker: &mut Worker,
+    spec: &Arc<PipelineSpec>,
+    process: &Arc<Process>,
+    shared: &Shared,
+) -> Result<(), PipelineError> {
     let share = Share { worker: worker.index(), workers: worker.peers() };
     let committer: Arc<Mutex<Option<Committer>>> = Arc::default();
     let decide = {
         let (spec, process, shared, committer) = (spec.clone(), process.clone(), shared.clone(), committer.clone());
-        move || match start::decide(&spec, &process, &shared) {
+        move || match start::decide(&spec, &process) {
             Ok((start, decided)) => {
                 *committer.lock().unwrap_or_else(PoisonError::into_inner) = Some(decided);
                 serde_json::to_string(&start).unwrap_or_default()

@@ -10,7 +10,7 @@ use timely::dataflow::operators::generic::operator::Operator;
 
 use crate::domain::table::{Rows, Table};
 use crate::pipeline::parcel::{Item, Parcel};
-use crate::scoring::Scorer;
+use crate::scoring::scorer::Scorer;
 use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage};
 
 /// Which scored events are stored.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::domain::detector::DetectorSpec;
 use crate::domain::schema::EventSchema;
 use crate::domain::watermark::WatermarkSpec;
-use crate::models::model::Model;
+use crate::models::model::RegisteredModel;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::scored::EventsKept;
 use crate::sinks::kafka::KafkaOutputSpec;
@@ -54,7 +54,7 @@ pub enum Until {
 #[derive(Clone, Debug)]
 pub struct LoadedDetector {
     pub spec: DetectorSpec,
-    pub model: Arc<Model>,
+    pub model: Arc<RegisteredModel>,
 }
 
 /// Where rows go.

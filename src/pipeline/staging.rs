@@ -19,6 +19,7 @@ use crate::checkpoint::places::Generation;
 use crate::checkpoint::state;
 use crate::domain::ids::Epoch;
 use crate::domain::table::{Rows, Table};
+use crate::observe::progress::Progress;
 use crate::pipeline::PipelineError;
 use crate::pipeline::account::Report;
 use crate::pipeline::ingest::Clock;
@@ -63,6 +64,7 @@ struct Staging {
     worker: usize,
     uploads: Uploads,
     clock: Rc<Clock>,
+    progress: Arc<Progress>,
     /// What has been collected for the next checkpoint.
     report: Report,
     state: BTreeMap<String, Vec<RecordBatch>>,
@@ -92,6 +94,7 @@ impl Staging {
         }
         let end = self.spec.watermarks.end(epoch, self.spec.plan.is_checkpoint(epoch));
         self.clock.slowest.set(end.publish);
+        self.progress.set_watermark(end.publish);
         Ok(())
     }
 
@@ -164,10 +167,14 @@ pub fn stage<'scope>(
     let pact = route(worker, None);
     rows.unary_frontier::<CapacityContainerBuilder<Vec<Report>>, _, _, _>(pact, "Stage", move |_initial, info| {
         let activator = scope.worker().sync_activator_for(info.address.to_vec());
-        let wake: Wake = Arc::new(move || drop(activator.activate()));
+        let wake: Wake = Arc::new(move || {
+            // An operator that is gone needs no waking.
+            let _ = activator.activate();
+        });
         let uploads = Uploads::new(&spec.storage, UPLOAD_BYTES, UPLOAD_BYTES, wake);
         let (report, state, pending) = (Report::default(), BTreeMap::new(), Vec::new());
-        let mut staging = Staging { spec, worker, uploads, clock, report, state, pending };
+        let progress = shared.progress.clone();
+        let mut staging = Staging { spec, worker, uploads, clock, progress, report, state, pending };
         let mut open: BTreeMap<u64, (Capability<u64>, Vec<Item>)> = BTreeMap::new();
         let mut underway: BTreeMap<u64, Underway> = BTreeMap::new();
         move |(input, frontier), output| {

@@ -20,7 +20,6 @@ use crate::pipeline::committer::Committer;
 use crate::pipeline::intake::{Begin, Intake};
 use crate::pipeline::shared::Shared;
 use crate::pipeline::spec::{PipelineSpec, SourceSpec, Until};
-use crate::pipeline::staging::now;
 use crate::sinks::kafka::AnomalyProducer;
 use crate::sinks::ledger::LedgerSink;
 use crate::sinks::parquet::Writer;
@@ -82,7 +81,7 @@ impl Start {
 const FIRST_RECORDS: usize = 256;
 
 /// Claims the output and decides. Blocks; for worker 0 alone.
-pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result<(Start, Committer), PipelineError> {
+pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committer), PipelineError> {
     process.storage.probe(&spec.name)?;
     let identity = Identity {
         pipeline: spec.name.clone(),
@@ -98,8 +97,6 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
         Some(output) => AnomalyProducer::open(output).map(|(producer, sent)| (Some(producer), sent))?,
         None => (None, None),
     };
-    let open_ledger = resume.iter().flat_map(|checkpoint| checkpoint.ledger.clone()).collect();
-    let since = resume.as_ref().map_or(now(), |checkpoint| checkpoint.at);
     let writer = Writer { generation, worker: 0 };
     let partitions: BTreeMap<String, PartitionState> = resume
         .iter()
@@ -109,7 +106,7 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
     let mut committer = Committer {
         log: opened.log,
         storage,
-        ledger: LedgerSink::new(writer, spec.output.publish_every, open_ledger, since),
+        ledger: LedgerSink::new(writer, spec.output.publish_every, resume.as_deref()),
         configuration: spec.configuration.clone(),
         models: Vec::new(),
         partitions: partitions.clone(),
@@ -118,7 +115,6 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
             Source::Kafka(client) if spec.until != Until::Closed => Some(client.clone()),
             _ => None,
         },
-        shared: shared.clone(),
     };
     if let Some(checkpoint) = resume.as_ref().filter(|checkpoint| sent.is_none_or(|sent| sent < checkpoint.epoch.0)) {
         committer.send(checkpoint)?;

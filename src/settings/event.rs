@@ -48,8 +48,13 @@ pub(super) fn read(reader: Reader<'_>, source: Option<&SourceSection>) -> (Optio
             reader.fault(
                 "fields",
                 Wrong::new(
-                    format!("the field {} would be a second column of its name in `events`; the first is {owner}", shown(name)),
-                    format!("name it otherwise and say where it is found: other_name = {{ type = \"…\", path = {name:?} }}"),
+                    format!(
+                        "the field {} would be a second column of its name in `events`; the first is {owner}",
+                        shown(name)
+                    ),
+                    format!(
+                        "name it otherwise and say where it is found: other_name = {{ type = \"…\", path = {name:?} }}"
+                    ),
                 ),
             );
         }
@@ -73,9 +78,10 @@ pub(super) fn read(reader: Reader<'_>, source: Option<&SourceSection>) -> (Optio
 fn format(node: &Node) -> Read<EventFormat> {
     match text(node)?.as_str() {
         "json" => Ok(EventFormat::Json),
-        known @ ("csv" | "parquet") => {
-            Err(Wrong::new(format!("{known} is not read by this version"), "write the events as JSON, one object a line"))
-        }
+        known @ ("csv" | "parquet") => Err(Wrong::new(
+            format!("{known} is not read by this version"),
+            "write the events as JSON, one object a line",
+        )),
         other => Err(Wrong::new(format!("{} is no format of events", shown(other)), "write \"json\"")),
     }
 }

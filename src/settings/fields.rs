@@ -98,9 +98,10 @@ fn constant(kind: FieldKind, node: &Node) -> Read<Constant> {
     };
     let wanted = kind_name(kind);
     value.ok_or_else(|| match (&node.value, kind) {
-        (Value::Text(text), _) => {
-            Wrong::new(format!("{} is not a value of type {wanted}", shown(text)), "take the quotes off, or change `type`")
-        }
+        (Value::Text(text), _) => Wrong::new(
+            format!("{} is not a value of type {wanted}", shown(text)),
+            "take the quotes off, or change `type`",
+        ),
         _ => unfit(node, &format!("a value of type {wanted}"), "write a value of the field's type, or change `type`"),
     })
 }

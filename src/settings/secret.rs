@@ -71,7 +71,8 @@ fn variable_of(key: &str) -> String {
         None => key.rsplit_once('.').map_or((String::new(), key), |(section, name)| (section.to_owned(), name)),
     };
     let shout = |text: &str| text.replace(['.', ' ', '-', '"'], "_").to_uppercase();
-    let parts = section.split('.').filter(|part| !part.is_empty()).map(shout).chain([shout(property.trim_matches('"'))]);
+    let parts =
+        section.split('.').filter(|part| !part.is_empty()).map(shout).chain([shout(property.trim_matches('"'))]);
     format!("TIDEWATCH__{}", parts.collect::<Vec<_>>().join("__"))
 }
 

@@ -38,6 +38,9 @@ pub trait Reader {
     /// Appends what is there, at most about `rows_max` records. Nothing appended: nothing is there now, `wake` will be called.
     fn read(&mut self, rows_max: usize, out: &mut Vec<Read>) -> Result<(), SourceError>;
 
+    /// Tells which partition holds back the others. A reader that chooses what it reads next chooses this one.
+    fn prefer(&mut self, _partition: PartitionId) {}
+
     /// Stops handing on records of a partition, or goes on exactly where it stopped. A partition that is not this worker's is ignored.
     fn pause(&mut self, partition: PartitionId) -> Result<(), SourceError>;
     fn resume(&mut self, partition: PartitionId) -> Result<(), SourceError>;

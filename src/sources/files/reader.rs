@@ -22,6 +22,7 @@ pub struct FileReader {
     open: VecDeque<usize>,
     open_files_max: usize,
     limits: Limits,
+    preferred: Option<PartitionId>,
 }
 
 struct Recording {
@@ -63,6 +64,7 @@ impl FileReader {
             open: VecDeque::new(),
             open_files_max: spec.open_files_max.max(1),
             limits: limits(spec),
+            preferred: None,
         }
     }
 
@@ -121,20 +123,20 @@ impl FileReader {
 }
 
 impl Reader for FileReader {
-    /// Reads the files one after the other, in the order of their ids.
+    /// Reads on in the preferred file, else in the first by id.
     fn read(&mut self, rows_max: usize, out: &mut Vec<Read>) -> Result<(), SourceError> {
-        let mut left = rows_max;
-        while left > 0 {
-            let next =
-                self.files.iter().find(|recording| !recording.paused && !matches!(recording.stage, Stage::Ended(_)));
-            let Some(partition) = next.map(|recording| recording.file.partition.id) else { break };
-            self.read_partition(partition, left, out)?;
-            left = left.saturating_sub(match out.last() {
-                Some(Read::Records(batch)) => batch.len(),
-                _ => 0,
-            });
+        let is_open = |recording: &&Recording| !recording.paused && !matches!(recording.stage, Stage::Ended(_));
+        let preferred = self.preferred.take().and_then(|partition| self.places.get(&partition));
+        let preferred = preferred.map(|place| &self.files[*place]).filter(is_open);
+        let next = preferred.or_else(|| self.files.iter().find(is_open));
+        match next.map(|recording| recording.file.partition.id) {
+            Some(partition) => self.read_partition(partition, rows_max, out),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    fn prefer(&mut self, partition: PartitionId) {
+        self.preferred = Some(partition);
     }
 
     fn pause(&mut self, partition: PartitionId) -> Result<(), SourceError> {

@@ -37,6 +37,8 @@ pub struct KafkaReader {
     reach: Reach,
     wake: Arc<Wake>,
     mailbox: Arc<Mailbox>,
+    /// Where each partition that was there at the start begins.
+    begins: BTreeMap<PartitionId, Offset>,
     /// What the start found, before the first read.
     pending: Vec<Read>,
     scratch: Scratch,
@@ -96,6 +98,7 @@ impl KafkaReader {
             reach: if until.is_some() { Reach::Ends } else { Reach::Forever },
             wake,
             mailbox,
+            begins: BTreeMap::new(),
             pending: Vec::new(),
             scratch: Scratch::new(BATCH_ROWS_MAX),
             swept: Instant::now(),
@@ -110,9 +113,15 @@ impl KafkaReader {
             };
             let (next, lost) = settle(shared, id, wanted, first, end)?;
             reader.pending.extend(lost);
+            reader.begins.insert(id, next);
             reader.assign(id, next, until.map(|ends| ends.get(&id).copied().unwrap_or(next)))?;
         }
         Ok(reader)
+    }
+
+    /// Where each partition that was there at the start begins.
+    pub fn begins(&self) -> &BTreeMap<PartitionId, Offset> {
+        &self.begins
     }
 
     /// Splits the partition's queue off, then lets librdkafka fetch.
