@@ -48,7 +48,7 @@ fn step(storage: &Storage, log: &mut CheckpointLog) -> Result<(), CheckpointErro
         let mut lines = String::new();
         for rows in staged.drain(..) {
             let bytes = storage.get_exactly(&rows.key, rows.size, &rows.sha256)?;
-            lines.push_str(&String::from_utf8(bytes.to_vec()).unwrap());
+            lines.push_str(std::str::from_utf8(&bytes).unwrap());
         }
         lines.push_str(&format!("{from}\n"));
         let (key, size, sha256) = put(&|digest| generation.staged(epoch, 0, "file", digest), lines)?;

@@ -298,9 +298,12 @@ proptest! {
     }
 }
 
+/// Revision and mean of each window's newest row.
+type Newest = BTreeMap<(i64, String), (i32, u64)>;
+
 /// Rows in which each repetition of a window is its next revision, and the newest of each: (start, label) to (revision, mean).
-fn revised(batches: &[Vec<(i64, usize)>]) -> (Vec<Vec<Row>>, BTreeMap<(i64, String), (i32, u64)>) {
-    let mut newest: BTreeMap<(i64, String), (i32, u64)> = BTreeMap::new();
+fn revised(batches: &[Vec<(i64, usize)>]) -> (Vec<Vec<Row>>, Newest) {
+    let mut newest: Newest = BTreeMap::new();
     let mut mean = 0u64;
     let mut revise = |start: i64, label: &'static str| {
         mean += 1;
@@ -315,7 +318,7 @@ fn revised(batches: &[Vec<(i64, usize)>]) -> (Vec<Vec<Row>>, BTreeMap<(i64, Stri
     (rows, newest)
 }
 
-fn newest(visible: &BTreeMap<ObjectKey, Bytes>) -> BTreeMap<(i64, String), (i32, u64)> {
+fn newest(visible: &BTreeMap<ObjectKey, Bytes>) -> Newest {
     let mut newest = BTreeMap::new();
     let mut seen = std::collections::BTreeSet::new();
     for bytes in visible.values() {

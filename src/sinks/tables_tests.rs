@@ -10,10 +10,13 @@ fn windows() -> Vec<WindowTable> {
     vec![WindowTable { name: "by_label".into(), by: vec!["label".into()] }]
 }
 
+/// When something happened, and when it came.
+type Times = (Option<i64>, Option<i64>);
+
 /// Rows of `late`, as decoding gives them.
-fn late(times: &[(Option<i64>, Option<i64>)]) -> RecordBatch {
+fn late(times: &[Times]) -> RecordBatch {
     let rows = times.len();
-    let time = |which: &dyn Fn(&(Option<i64>, Option<i64>)) -> Option<i64>| -> ArrayRef {
+    let time = |which: &dyn Fn(&Times) -> Option<i64>| -> ArrayRef {
         Arc::new(times.iter().map(which).collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
     };
     let reason = cast(&arrow::array::StringArray::from(vec!["too_late"; rows]), &text_type()).unwrap();
