@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod domain;
+pub mod sinks;
 pub mod sources;
 pub mod stage;
 pub mod windows;
