@@ -5,3 +5,6 @@ pub mod parquet;
 pub mod pending;
 pub mod tables;
 mod writer;
+//! Where results go.
+
+pub mod kafka;

@@ -25,6 +25,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// A request of the watching thread; it tries again at its next round.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long the start looks for the cause of a failure after each request.
+const SERVE: Duration = Duration::from_millis(5);
+
 /// Smallest fetch of a partition, however many share the budget.
 const FETCH_BYTES_MIN: usize = 64 << 10;
 const FETCH_BYTES_MAX: usize = 1 << 20;
@@ -108,7 +111,8 @@ impl KafkaClient {
         let probe = consumer(&config, &spec.brokers)?;
         let mut at_start = Vec::with_capacity(spec.topics.len());
         for topic in &spec.topics {
-            let serve = || while probe.poll(Duration::ZERO).is_some() {};
+            // With no time at all it would stop at the first log line, and the error stands behind it.
+            let serve = || while probe.poll(SERVE).is_some() {};
             at_start.push(broker::partitions_of(probe.client(), serve, topic, PATIENCE)?.len() as i32);
         }
         // The bounds hold for each partition's queue, so they can only be set once their number is known.

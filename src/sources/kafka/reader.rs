@@ -42,6 +42,8 @@ pub struct KafkaReader {
     /// What the start found, before the first read.
     pending: Vec<Read>,
     scratch: Scratch,
+    /// Room for the next batch.
+    room: Columns,
     swept: Instant,
     /// Last, so that the queues are gone before their client.
     client: Arc<KafkaClient>,
@@ -61,9 +63,6 @@ struct Assigned {
     next: i64,
     end: Option<i64>,
     phase: Phase,
-    /// How large its last batch was, for the next one's room.
-    rows: usize,
-    bytes: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,6 +100,7 @@ impl KafkaReader {
             begins: BTreeMap::new(),
             pending: Vec::new(),
             scratch: Scratch::new(BATCH_ROWS_MAX),
+            room: Columns::default(),
             swept: Instant::now(),
             client: Arc::clone(&client),
         };
@@ -137,7 +137,7 @@ impl KafkaReader {
         start_fetching(shared, id, next)?;
         self.places.insert(id, self.partitions.len());
         let end = end.map(|end| end.0);
-        self.partitions.push(Assigned { id, queue, next: next.0, end, phase: Phase::Reading, rows: 0, bytes: 0 });
+        self.partitions.push(Assigned { id, queue, next: next.0, end, phase: Phase::Reading });
         Ok(())
     }
 
@@ -189,7 +189,7 @@ impl KafkaReader {
     fn read_one(&mut self, place: usize, rows_max: usize, out: &mut Vec<Read>) -> Result<usize, SourceError> {
         let partition = &mut self.partitions[place];
         let (id, end) = (partition.id, partition.end.unwrap_or(i64::MAX));
-        let mut columns = Columns::like(partition.rows, partition.bytes);
+        let mut columns = std::mem::take(&mut self.room);
         let mut next = partition.next;
         let mut reached = None;
         let mut faults = Vec::new();

@@ -1,0 +1,78 @@
+//! Anomalies to a Kafka topic: the rows of a checkpoint in one transaction, together with a record of progress.
+//!
+//! Promise: a reader of committed records sees each checkpoint's rows once, whatever is killed when; a second producer with
+//! the same transactional id ends the first. What was done is known from the progress topic alone, never from a reply.
+
+mod json;
+mod producer;
+mod progress;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+pub use json::{MalformedAnomalies, Message, Messages};
+pub use producer::{AnomalyProducer, Sent};
+
+use crate::broker::{BrokerError, Reserved, Shown};
+
+/// The topic of anomalies.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KafkaOutputSpec {
+    pub brokers: String,
+    pub topic: String,
+    /// Where progress is kept, by transactional id; made if it is missing. `<topic>-progress` if none.
+    pub progress_topic: Option<String>,
+    /// Anything else librdkafka understands.
+    pub properties: BTreeMap<String, String>,
+    /// The same in every run of a pipeline, and no other pipeline's.
+    pub transactional_id: String,
+}
+
+impl KafkaOutputSpec {
+    pub fn progress_topic(&self) -> String {
+        self.progress_topic.clone().unwrap_or_else(|| format!("{}-progress", self.topic))
+    }
+}
+
+impl fmt::Debug for KafkaOutputSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaOutputSpec")
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .field("progress_topic", &self.progress_topic)
+            .field("properties", &Shown(&self.properties))
+            .field("transactional_id", &self.transactional_id)
+            .finish()
+    }
+}
+
+/// Why rows did not get out.
+#[derive(Debug, thiserror::Error)]
+pub enum KafkaOutputError {
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// This process must end: another one does its work.
+    #[error("another process has taken over the transactional id `{transactional_id}`")]
+    Fenced { transactional_id: String },
+    /// Nothing of the checkpoint is visible, and it may be sent again.
+    #[error("the anomalies of checkpoint {sequence} were not written to `{topic}`: {cause}")]
+    Refused { topic: String, sequence: u64, cause: String },
+    /// This process must end: only opening anew shows what happened.
+    #[error("it is not known whether the anomalies of checkpoint {sequence} were written to `{topic}`: {cause}")]
+    Indeterminate { topic: String, sequence: u64, cause: String },
+    #[error("cannot make the topic `{topic}`, where the progress of the anomalies is kept: {cause}")]
+    ProgressTopic { topic: String, cause: String },
+    #[error("cannot read the progress of the anomalies from `{topic}`: {cause}")]
+    Progress { topic: String, cause: String },
+    #[error("cannot begin transactions as `{transactional_id}`: {cause}")]
+    Transactions { transactional_id: String, cause: String },
+}
+
+/// Properties whose values our promises rest on.
+const RESERVED: [Reserved; 5] = [
+    ("transactional.id", "it is the pipeline's name"),
+    ("enable.idempotence", "a transaction needs it"),
+    ("acks", "a transaction needs all"),
+    ("request.required.acks", "a transaction needs all"),
+    ("group.id", "nothing is committed to a group here"),
+];

@@ -1,0 +1,106 @@
+//! The progress topic: one record a checkpoint, in the same transaction as its rows, keyed by the transactional id.
+//!
+//! It is compacted, so it stays short; several pipelines may share it.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+
+use crate::broker::link::Link;
+use crate::broker::{self, PATIENCE};
+use crate::sinks::kafka::{KafkaOutputError, KafkaOutputSpec, RESERVED};
+
+/// How the record of a checkpoint is written.
+pub(super) fn record(sequence: u64) -> String {
+    format!(r#"{{"sequence":{sequence}}}"#)
+}
+
+fn sequence_in(record: &[u8]) -> Option<u64> {
+    serde_json::from_slice::<serde_json::Value>(record).ok()?.get("sequence")?.as_u64()
+}
+
+/// Makes the topic. That it is there already is as good.
+pub(super) fn create(spec: &KafkaOutputSpec) -> Result<(), KafkaOutputError> {
+    let topic = spec.progress_topic();
+    let failed = |cause: String| KafkaOutputError::ProgressTopic { topic: topic.clone(), cause };
+    let config = broker::configure(&spec.brokers, &[], &spec.properties, &RESERVED)?;
+    let admin: AdminClient<Link> =
+        config.create_with_context(Link::new("anomalies output", &spec.brokers)).map_err(broker::creation)?;
+    // As many replicas as the cluster gives a topic by itself; short segments, for only closed ones are compacted.
+    let new = NewTopic::new(&topic, 1, TopicReplication::Fixed(-1))
+        .set("cleanup.policy", "compact")
+        .set("segment.ms", "3600000")
+        .set("min.cleanable.dirty.ratio", "0.1");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| failed(error.to_string()))?;
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    let made = runtime.block_on(admin.create_topics([&new], &options)).map_err(|error| failed(error.to_string()))?;
+    match made.into_iter().find_map(Result::err) {
+        None | Some((_, RDKafkaErrorCode::TopicAlreadyExists)) => Ok(()),
+        Some((_, code)) => Err(failed(code.to_string())),
+    }
+}
+
+/// The last checkpoint whose transaction was committed. Call it when no transaction of this id can be open any more.
+pub(super) fn last(spec: &KafkaOutputSpec, partitions: &[i32]) -> Result<Option<u64>, KafkaOutputError> {
+    let topic = spec.progress_topic();
+    let failed = |cause: String| KafkaOutputError::Progress { topic: topic.clone(), cause };
+    const READER: [(&str, &str); 5] = [
+        ("enable.auto.commit", "false"),
+        ("auto.offset.reset", "earliest"),
+        ("isolation.level", "read_committed"),
+        ("enable.partition.eof", "true"),
+        ("fetch.wait.max.ms", "20"),
+    ];
+    let mut config = broker::configure(&spec.brokers, &READER, &spec.properties, &RESERVED)?;
+    config.set("group.id", format!("{}-progress", spec.transactional_id));
+    let consumer: BaseConsumer<Link> =
+        config.create_with_context(Link::new("anomalies output", &spec.brokers)).map_err(broker::creation)?;
+    let mut all = TopicPartitionList::new();
+    for partition in partitions {
+        all.add_partition_offset(&topic, *partition, KafkaOffset::Beginning)
+            .map_err(|error| failed(error.to_string()))?;
+    }
+    consumer.assign(&all).map_err(|error| failed(error.to_string()))?;
+    let mut open: BTreeSet<i32> = partitions.iter().copied().collect();
+    let mut last = None;
+    let mut until = Instant::now() + PATIENCE;
+    while !open.is_empty() {
+        match consumer.poll(Duration::from_millis(50)) {
+            Some(Ok(message)) => {
+                until = Instant::now() + PATIENCE;
+                if message.key() == Some(spec.transactional_id.as_bytes()) {
+                    let sequence = message.payload().and_then(sequence_in);
+                    let offset = message.offset();
+                    let sequence =
+                        sequence.ok_or_else(|| failed(format!("the record at offset {offset} is none of ours")))?;
+                    last = last.max(Some(sequence));
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                open.remove(&partition);
+            }
+            _ if Instant::now() >= until => {
+                return Err(failed(format!("no answer: {:?}", consumer.context().state())));
+            }
+            _ => {}
+        }
+    }
+    Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_reads_back() {
+        assert_eq!(sequence_in(record(u64::MAX).as_bytes()), Some(u64::MAX));
+        assert_eq!(sequence_in(b"{}"), None);
+        assert_eq!(sequence_in(b"\xff"), None);
+    }
+}
