@@ -43,8 +43,11 @@ pub(super) fn read(root: &Reader<'_>, fields: Option<&Fields>, windows: &mut [Wi
         }
         let model = reader.required("model", "\"models/iomt\"", text);
         let on = reader.or("on", "events".to_owned(), text);
-        let on_failure =
-            reader.or("on_failure", OnFailure::Stop, one_of(&[("stop", OnFailure::Stop), ("continue", OnFailure::Continue)]));
+        let on_failure = reader.or(
+            "on_failure",
+            OnFailure::Stop,
+            one_of(&[("stop", OnFailure::Stop), ("continue", OnFailure::Continue)]),
+        );
         if reader.optional("sequence", integer_in(1, i64::MAX)).is_some_and(|length| length > 1) {
             let cure = "take it out: a detector scores single events or single windows";
             reader.fault("sequence", Wrong::new("sequences of windows are not scored by this version", cure));

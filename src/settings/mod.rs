@@ -78,9 +78,7 @@ impl Settings {
                 windows: Some(windows),
                 detectors: Some(detectors),
                 output: Some(output),
-            } if faults.0.is_empty() => {
-                Ok(Settings { pipeline, source, event, watermark, windows, detectors, output })
-            }
+            } if faults.0.is_empty() => Ok(Settings { pipeline, source, event, watermark, windows, detectors, output }),
             _ => Err(faults),
         }
     }
@@ -104,7 +102,10 @@ impl Draft {
         let required = |name, example: &str| {
             let reader = root.section(name);
             if reader.is_none() && root.node(name).is_none() {
-                root.fault(name, Wrong::new(format!("the section [{name}] is missing"), format!("add [{name}] with {example}")));
+                root.fault(
+                    name,
+                    Wrong::new(format!("the section [{name}] is missing"), format!("add [{name}] with {example}")),
+                );
             }
             reader
         };

@@ -73,9 +73,10 @@ fn url(node: &Node) -> Read<String> {
     let Some((scheme, rest)) = url.split_once("://") else { return Ok(url) };
     let bad = |problem: String| Err(Wrong::new(problem, CURE));
     match scheme {
-        "s3" if rest.contains('@') => {
-            Err(Wrong::new("an account does not belong in a URL", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"))
-        }
+        "s3" if rest.contains('@') => Err(Wrong::new(
+            "an account does not belong in a URL",
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead",
+        )),
         "s3" if rest.starts_with('/') || rest.is_empty() => bad(format!("{} names no bucket", shown(&url))),
         "s3" if rest.contains(['?', '#']) => bad("a store's URL has neither `?` nor `#`".to_owned()),
         "file" if !rest.starts_with('/') => bad(format!("{} needs three slashes and a whole path", shown(&url))),
@@ -145,15 +146,14 @@ fn read_kafka(reader: Reader<'_>, source: Option<&SourceSection>) -> Option<Kafk
         }
         // The source is at fault itself, and its brokers may have been meant.
         (None, None) => (None, own),
-        (None, Some(SourceSection::Files(_))) => {
-            (reader.required("brokers", "\"localhost:9092\"", brokers), own)
-        }
+        (None, Some(SourceSection::Files(_))) => (reader.required("brokers", "\"localhost:9092\"", brokers), own),
     };
     if let (Some(topic), Some(SourceSection::Kafka(source))) = (&topic, source)
         && source.topics.contains(topic)
         && brokers.as_ref() == Some(&source.brokers)
     {
-        let wrong = Wrong::new("anomalies would be read again as events: the source reads this topic", "name another topic");
+        let wrong =
+            Wrong::new("anomalies would be read again as events: the source reads this topic", "name another topic");
         reader.fault("topic", wrong);
     }
     let is_sound = reader.finish();

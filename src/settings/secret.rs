@@ -60,7 +60,7 @@ pub(super) fn misplaced(path: &str) -> Wrong {
     let variable = variable_of(path);
     Wrong::new(
         "a secret is read from the environment only, never from a file that is passed around or a command line",
-        format!("remove it here and set {variable}, or {variable}_FILE to the path of a file that holds it"),
+        format!("take it out here and set {variable}, or name a file that holds it in {variable}_FILE"),
     )
 }
 
@@ -71,7 +71,8 @@ fn variable_of(key: &str) -> String {
         None => key.rsplit_once('.').map_or((String::new(), key), |(section, name)| (section.to_owned(), name)),
     };
     let shout = |text: &str| text.replace(['.', ' ', '-', '"'], "_").to_uppercase();
-    let parts = section.split('.').filter(|part| !part.is_empty()).map(shout).chain([shout(property.trim_matches('"'))]);
+    let parts =
+        section.split('.').filter(|part| !part.is_empty()).map(shout).chain([shout(property.trim_matches('"'))]);
     format!("TIDEWATCH__{}", parts.collect::<Vec<_>>().join("__"))
 }
 

@@ -71,7 +71,8 @@ pub(super) fn read(root: &Reader<'_>, pipeline_name: Option<&str>) -> Option<Sou
     }
     if given.is_empty() {
         let unknown = reader.entries().next().map(|(name, _)| name);
-        let cure = unknown.map_or("add [source.kafka] or [source.files]".to_owned(), |name| nearest_or_all(name, &KINDS));
+        let cure =
+            unknown.map_or("add [source.kafka] or [source.files]".to_owned(), |name| nearest_or_all(name, &KINDS));
         reader.fault(unknown.unwrap_or_default(), Wrong::new("this is no source that can be read", cure));
         return None;
     }
@@ -100,7 +101,15 @@ fn read_kafka(reader: Reader<'_>, pipeline_name: Option<&str>) -> Option<KafkaSe
     let librdkafka = reader.section("librdkafka").map(properties).unwrap_or_default();
     let is_sound = reader.finish();
     let group = group.unwrap_or_else(|| format!("tidewatch-{}", pipeline_name.unwrap_or_default()));
-    is_sound.then_some(KafkaSection { brokers: brokers?, topics: topics?, start, on_lost, group, queue_size, librdkafka })
+    is_sound.then_some(KafkaSection {
+        brokers: brokers?,
+        topics: topics?,
+        start,
+        on_lost,
+        group,
+        queue_size,
+        librdkafka,
+    })
 }
 
 fn start(node: &Node) -> Read<Start> {

@@ -113,8 +113,7 @@ fn the_documented_configuration_is_read_as_it_says() {
     assert_eq!(window.allowed_lateness, Duration::from_secs(600));
     let columns: Vec<String> =
         window.aggregates.iter().map(|one| format!("{}_{}", one.field, one.aggregate.name())).collect();
-    let wanted =
-        ["Rate_mean", "Rate_stddev", "Header_Length_mean", "Tot sum_min", "Tot sum_max", "Variance_mean"];
+    let wanted = ["Rate_mean", "Rate_stddev", "Header_Length_mean", "Tot sum_min", "Tot sum_max", "Variance_mean"];
     assert_eq!(columns, wanted);
     assert_eq!(settings.detectors[0].spec.input, DetectorInput::Events);
     assert_eq!(settings.detectors[0].on_failure, OnFailure::Stop);
@@ -176,7 +175,8 @@ fn the_command_line_stands_above_the_environment() {
 
 #[test]
 fn a_fault_in_an_override_names_the_variable_or_the_flag() {
-    let mut overrides = environment(&[("TIDEWATCH__OUTPUT__FILESIZE", "1MiB"), ("TIDEWATCH__WINDOWS__NONE__SIZE", "1s")]);
+    let mut overrides =
+        environment(&[("TIDEWATCH__OUTPUT__FILESIZE", "1MiB"), ("TIDEWATCH__WINDOWS__NONE__SIZE", "1s")]);
     overrides.arguments.push(Argument::parse("windows.by_label.size=ten").unwrap());
     let wanted = "\
 output.filesize (environment variable TIDEWATCH__OUTPUT__FILESIZE)
@@ -215,7 +215,8 @@ fn secrets_come_from_the_environment_or_a_file_it_names() {
 
 #[test]
 fn a_secret_on_the_command_line_is_refused_and_not_shown() {
-    let told = refusal(&arguments(&["source.kafka.librdkafka.sasl.password=hunter2", "output.s3.session_token=hunter2"]));
+    let told =
+        refusal(&arguments(&["source.kafka.librdkafka.sasl.password=hunter2", "output.s3.session_token=hunter2"]));
     assert!(!told.contains("hunter2") && told.contains("TIDEWATCH__OUTPUT__S3__SESSION_TOKEN_FILE"), "{told}");
     assert!(told.contains("TIDEWATCH__SOURCE__KAFKA__LIBRDKAFKA__SASL_PASSWORD,"), "{told}");
 }
@@ -232,8 +233,15 @@ fn a_secret_under_a_mistyped_key_is_not_shown() {
 }
 
 #[test]
+fn anomalies_never_go_to_the_topic_that_is_read() {
+    let told = refusal(&arguments(&["output.kafka.topic=iomt-flows"]));
+    assert!(told.contains("anomalies would be read again as events"), "{told}");
+}
+
+#[test]
 fn what_is_sound_is_there_for_checks_even_where_the_rest_is_not() {
-    let (draft, faults) = Draft::parse(&text_of("full"), &arguments(&["output.url=ftp://x", "watermark.max_drift=soon"]));
+    let (draft, faults) =
+        Draft::parse(&text_of("full"), &arguments(&["output.url=ftp://x", "watermark.max_drift=soon"]));
     assert_eq!(faults.0.len(), 2);
     assert!(draft.output.is_none() && draft.watermark.is_none());
     assert!(draft.source.is_some() && draft.event.is_some() && draft.windows.is_some() && draft.detectors.is_some());
@@ -244,7 +252,10 @@ fn only_what_changes_the_meaning_of_stored_state_is_refused() {
     let before = Fingerprint::of(&full(&nothing()));
     let effect_of = |set: &[&str]| Fingerprint::of(&full(&arguments(set))).changes_since(&before);
     let one = |name: &str, effect| vec![(name.to_owned(), effect)];
-    assert_eq!(effect_of(&["source.kafka.brokers=elsewhere:9092", "pipeline.epoch=1s", "output.file_size=1MiB"]), vec![]);
+    assert_eq!(
+        effect_of(&["source.kafka.brokers=elsewhere:9092", "pipeline.epoch=1s", "output.file_size=1MiB"]),
+        vec![]
+    );
     assert_eq!(effect_of(&["windows.by_label.size=20s"]), one("windows.by_label", Effect::Refused));
     assert_eq!(effect_of(&["event.fields.Rate=int"]), one("event", Effect::Refused));
     assert_eq!(effect_of(&["source.kafka.topics=other"]), one("source", Effect::Refused));
@@ -258,7 +269,10 @@ fn only_what_changes_the_meaning_of_stored_state_is_refused() {
 #[test]
 fn the_fingerprint_of_a_configuration_is_the_same_in_every_build() {
     let whole = Fingerprint::of(&full(&nothing())).whole();
-    assert_eq!(whole, "", "a changed fingerprint refuses every stored state: raise the manifest's format with it");
+    assert_eq!(
+        whole, "3176faa5a6eee8a0c23f3698df44fe78926f3223ecdc96b4526831ca2bd3dfde",
+        "a changed fingerprint refuses every stored state: raise the manifest's format with it"
+    );
 }
 
 proptest! {

@@ -57,7 +57,11 @@ pub(super) fn parse(text: &str, faults: &FaultList) -> Table {
             faults.add("", &Place::Line(line), Wrong::new(message, "correct the TOML; nothing else was looked at"));
         }
     }
-    if errors.is_empty() { table(root.into_inner(), &mut |at| Place::Line(lines.of(at)), faults) } else { Table::default() }
+    if errors.is_empty() {
+        table(root.into_inner(), &mut |at| Place::Line(lines.of(at)), faults)
+    } else {
+        Table::default()
+    }
 }
 
 /// Reads the value of an override: TOML where it is, else a text.

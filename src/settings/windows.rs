@@ -121,7 +121,8 @@ fn check_groups(reader: &Reader<'_>, by: &[String], fields: Option<&Fields>, col
             reader.fault("by", Wrong::new(problem, cure));
         }
         if let Some(owner) = columns.claim(name, "a group") {
-            let problem = format!("the group {} would be a second column of its name; the first is {owner}", shown(name));
+            let problem =
+                format!("the group {} would be a second column of its name; the first is {owner}", shown(name));
             reader.fault("by", Wrong::new(problem, "name each group once; give the field another name and its path"));
         }
     }
