@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::domain::detector::DetectorInput;
-use crate::domain::schema::{Constant, KeySource, TimeFormat, TimeSource};
+use crate::domain::schema::{Constant, FieldKind, FieldSpec, KeySource, TimeFormat, TimeSource};
 
 use super::*;
 
@@ -124,6 +124,17 @@ fn the_documented_configuration_is_read_as_it_says() {
 }
 
 #[test]
+fn the_example_of_iomt_flows_has_no_fault_and_all_its_fields() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/iomt/tidewatch.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let settings = Settings::parse(&text, &nothing()).unwrap_or_else(|faults| panic!("{faults}"));
+    let is_float = |field: &&FieldSpec| field.kind == FieldKind::Float;
+    assert_eq!(settings.event.schema.fields.iter().filter(is_float).count(), 39);
+    assert_eq!(settings.windows[0].aggregates.len(), 6, "and the count, which is always there");
+    assert_eq!(settings.detectors[0].spec.input, DetectorInput::Events);
+}
+
+#[test]
 fn a_field_may_say_where_it_is_found_and_what_stands_for_nothing() {
     let fields = r#"event.fields.Rate={type = "float", path = "flow.rate", default = 0, missing_as = -999.5}"#;
     let settings = full(&arguments(&[fields]));
@@ -155,7 +166,7 @@ fn variables_override_any_key_whatever_its_capitals() {
     assert_eq!(settings.pipeline.name, "123");
     assert_eq!(settings.windows[0].size, Duration::from_secs(20));
     assert_eq!(settings.windows[0].slide, Duration::from_secs(5));
-    assert_eq!(settings.event.schema.fields[4].kind, crate::domain::schema::FieldKind::Int);
+    assert_eq!(settings.event.schema.fields[4].kind, FieldKind::Int);
     assert_eq!(settings.watermark.idle_after, Duration::from_secs(5));
     let SourceSection::Kafka(kafka) = settings.source else { panic!("it reads Kafka") };
     assert_eq!(kafka.topics, ["a", "b"]);
