@@ -248,6 +248,7 @@ fn off_the_ladder(source: &Source) -> Vec<String> {
 fn held_without_right(source: &Source) -> Vec<String> {
     // Tests talk to a broker and a store as strangers do.
     let Some(module) = source.module() else { return Vec::new() };
+    let code = &source.code[..source.tests_at];
     let foreign = HOLDERS.iter().filter(|(_, holders)| !holders.contains(&module));
     let uses = foreign.flat_map(|(name, holders)| {
         let path = |at: &usize| {
@@ -256,7 +257,7 @@ fn held_without_right(source: &Source) -> Vec<String> {
             let is_import = before.ends_with("use") || before.ends_with("extern crate");
             (behind.starts_with("::") && !before.ends_with("::")) || is_import
         };
-        words(&source.code, name)
+        words(code, name)
             .filter(path)
             .map(|at| source.finding(at, &format!("`{name}` is held by {} alone", holders.join(" and "))))
             .collect::<Vec<_>>()
