@@ -85,6 +85,7 @@ async fn watch(mut terminate: Signal, mut interrupt: Signal, stop: StopSignal) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Command;
     use std::sync::atomic::AtomicUsize;
 
     #[test]
@@ -102,5 +103,33 @@ mod tests {
         assert_eq!((stop.is_requested(), woken.load(Ordering::SeqCst)), (true, 1));
         stop.on_request(wake(&woken));
         assert_eq!(woken.load(Ordering::SeqCst), 2);
+    }
+
+    const IS_CHILD: &str = "TIDEWATCH_TEST_STOPS";
+
+    /// Asks this process to end, as an orchestrator does.
+    fn terminate() {
+        let id = std::process::id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
+    #[test]
+    fn one_sigterm_requests_a_stop_and_a_second_ends_the_process_at_once() {
+        if std::env::var_os(IS_CHILD).is_some() {
+            let stop = StopSignal::on_signals().unwrap();
+            let (woken, wait) = std::sync::mpsc::channel();
+            stop.on_request(move || woken.send(()).unwrap());
+            terminate();
+            wait.recv().unwrap();
+            assert!(stop.is_requested());
+            terminate();
+            // Nobody sends again: only the end of the process ends this wait.
+            let _ = wait.recv();
+            std::process::exit(0);
+        }
+        let this = "observe::stop::tests::one_sigterm_requests_a_stop_and_a_second_ends_the_process_at_once";
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let output = child.args(["--exact", this, "--nocapture"]).env(IS_CHILD, "1").output().unwrap();
+        assert_eq!(output.status.code(), Some(143), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
