@@ -7,7 +7,6 @@ use chrono::format::{Item, StrftimeItems};
 use crate::domain::schema::{EventSchema, FieldKind, KeySource, TimeFormat, TimeSource};
 use crate::domain::time::micros;
 
-use super::columns::{Columns, EVENTS};
 use super::fault::Wrong;
 use super::fields::{self, Fields};
 use super::reader::Reader;
@@ -41,23 +40,6 @@ pub(super) fn read(reader: Reader<'_>, source: Option<&SourceSection>) -> (Optio
     let record_bytes_max = reader.or("record_bytes_max", RECORD_BYTES_MAX, size);
     if matches!(source, Some(SourceSection::Files(_))) {
         refuse_kafka_only(&reader, time.as_ref(), key.as_ref());
-    }
-    let mut columns = Columns::new(EVENTS);
-    for name in fields.names() {
-        if let Some(owner) = columns.claim(name, "another field") {
-            reader.fault(
-                "fields",
-                Wrong::new(
-                    format!(
-                        "the field {} would be a second column of its name in `events`; the first is {owner}",
-                        shown(name)
-                    ),
-                    format!(
-                        "name it otherwise and say where it is found: other_name = {{ type = \"…\", path = {name:?} }}"
-                    ),
-                ),
-            );
-        }
     }
     let is_sound = reader.finish();
     let section = match (time, key) {

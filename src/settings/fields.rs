@@ -2,6 +2,7 @@
 
 use crate::domain::schema::{Constant, FieldKind, FieldSpec};
 
+use super::columns::{Columns, EVENTS};
 use super::event::kind_name;
 use super::fault::Wrong;
 use super::reader::Reader;
@@ -40,7 +41,21 @@ const KINDS: [(&str, FieldKind); 4] =
     [("text", FieldKind::Text), ("float", FieldKind::Float), ("int", FieldKind::Int), ("bool", FieldKind::Bool)];
 
 pub(super) fn read(reader: Reader<'_>) -> Fields {
-    Fields(reader.entries().map(|(name, node)| (name.to_owned(), field(&reader, name, node))).collect())
+    let mut columns = Columns::new(EVENTS);
+    let fields = reader.entries().map(|(name, node)| {
+        if let Some(owner) = columns.claim(name, "another field") {
+            let problem = format!(
+                "the column {} would stand twice in `events`, capitals aside; the first is {owner}",
+                shown(name)
+            );
+            let cure = format!(
+                "name it otherwise and say where it is found: other_name = {{ type = \"…\", path = [{name:?}] }}"
+            );
+            reader.fault(name, Wrong::new(problem, cure));
+        }
+        (name.to_owned(), field(&reader, name, node))
+    });
+    Fields(fields.collect())
 }
 
 fn field(fields: &Reader<'_>, name: &str, node: &Node) -> Option<FieldSpec> {

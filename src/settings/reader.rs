@@ -84,7 +84,10 @@ impl<'t> Reader<'t> {
     fn below(&self, key: &str, node: &'t Node) -> Read<Reader<'t>> {
         match &node.value {
             Value::Table(table) => Ok(Reader::at(table, key.to_owned(), node.place.clone(), self.faults)),
-            _ => Err(unfit(node, "a table", &format!("write [{key}] and its keys below it"))),
+            _ => {
+                let header = key.split_once('[').map_or(key.to_owned(), |(list, _)| format!("[{list}]"));
+                Err(unfit(node, "a table", &format!("write [{header}] and its keys below it")))
+            }
         }
     }
 

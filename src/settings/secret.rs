@@ -60,7 +60,7 @@ pub(super) fn misplaced(path: &str) -> Wrong {
     let variable = variable_of(path);
     Wrong::new(
         "a secret is read from the environment only, never from a file that is passed around or a command line",
-        format!("remove it here and set {variable}, or {variable}_FILE to the path of a file that holds it"),
+        format!("take it out here and set {variable}, or name a file that holds it in {variable}_FILE"),
     )
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::domain::detector::DetectorInput;
-use crate::domain::schema::{Constant, KeySource, TimeFormat, TimeSource};
+use crate::domain::schema::{Constant, FieldKind, FieldSpec, KeySource, TimeFormat, TimeSource};
 
 use super::*;
 
@@ -124,6 +124,17 @@ fn the_documented_configuration_is_read_as_it_says() {
 }
 
 #[test]
+fn the_example_of_iomt_flows_has_no_fault_and_all_its_fields() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/iomt/tidewatch.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let settings = Settings::parse(&text, &nothing()).unwrap_or_else(|faults| panic!("{faults}"));
+    let is_float = |field: &&FieldSpec| field.kind == FieldKind::Float;
+    assert_eq!(settings.event.schema.fields.iter().filter(is_float).count(), 39);
+    assert_eq!(settings.windows[0].aggregates.len(), 6, "and the count, which is always there");
+    assert_eq!(settings.detectors[0].spec.input, DetectorInput::Events);
+}
+
+#[test]
 fn a_field_may_say_where_it_is_found_and_what_stands_for_nothing() {
     let fields = r#"event.fields.Rate={type = "float", path = "flow.rate", default = 0, missing_as = -999.5}"#;
     let settings = full(&arguments(&[fields]));
@@ -155,7 +166,7 @@ fn variables_override_any_key_whatever_its_capitals() {
     assert_eq!(settings.pipeline.name, "123");
     assert_eq!(settings.windows[0].size, Duration::from_secs(20));
     assert_eq!(settings.windows[0].slide, Duration::from_secs(5));
-    assert_eq!(settings.event.schema.fields[4].kind, crate::domain::schema::FieldKind::Int);
+    assert_eq!(settings.event.schema.fields[4].kind, FieldKind::Int);
     assert_eq!(settings.watermark.idle_after, Duration::from_secs(5));
     let SourceSection::Kafka(kafka) = settings.source else { panic!("it reads Kafka") };
     assert_eq!(kafka.topics, ["a", "b"]);
@@ -233,6 +244,12 @@ fn a_secret_under_a_mistyped_key_is_not_shown() {
 }
 
 #[test]
+fn anomalies_never_go_to_the_topic_that_is_read() {
+    let told = refusal(&arguments(&["output.kafka.topic=iomt-flows"]));
+    assert!(told.contains("anomalies would be read again as events"), "{told}");
+}
+
+#[test]
 fn what_is_sound_is_there_for_checks_even_where_the_rest_is_not() {
     let (draft, faults) =
         Draft::parse(&text_of("full"), &arguments(&["output.url=ftp://x", "watermark.max_drift=soon"]));
@@ -263,7 +280,10 @@ fn only_what_changes_the_meaning_of_stored_state_is_refused() {
 #[test]
 fn the_fingerprint_of_a_configuration_is_the_same_in_every_build() {
     let whole = Fingerprint::of(&full(&nothing())).whole();
-    assert_eq!(whole, "", "a changed fingerprint refuses every stored state: raise the manifest's format with it");
+    assert_eq!(
+        whole, "3176faa5a6eee8a0c23f3698df44fe78926f3223ecdc96b4526831ca2bd3dfde",
+        "a changed fingerprint refuses every stored state: raise the manifest's format with it"
+    );
 }
 
 proptest! {

@@ -206,11 +206,16 @@ pub(super) fn nearest_or_all(word: &str, known: &[&str]) -> String {
 
 fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let folded = |text: &str| text.to_lowercase().replace(['-', ' ', '.'], "_");
-    let word = folded(word);
-    let likeness = |candidate: &str| strsim::jaro_winkler(&word, &folded(candidate));
+    let plain = folded(word);
+    // Every part of the word in the candidate: `lateness` means `allowed_lateness`.
+    let holds = |candidate: &str| plain.len() > 2 && plain.split('_').all(|part| folded(candidate).contains(part));
+    let likeness = |candidate: &str| {
+        let same_capitals = strsim::jaro_winkler(word, candidate) / 1000.0;
+        strsim::jaro_winkler(&plain, &folded(candidate)) + same_capitals + if holds(candidate) { 1.0 } else { 0.0 }
+    };
     let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    let edits = strsim::damerau_levenshtein(&word, &folded(best));
-    let is_near = edits <= 2.max(word.chars().count() / 3) || likeness(best) > 0.92;
+    let edits = strsim::damerau_levenshtein(&plain, &folded(best));
+    let is_near = edits <= 2.max(plain.chars().count() / 3) || likeness(best) > 0.92;
     is_near.then_some(best)
 }
 
@@ -229,6 +234,9 @@ mod tests {
         let known = ["checkpoint_every", "name", "epoch", "workers"];
         assert_eq!(nearest("checkpont_every", &known), Some("checkpoint_every"));
         assert_eq!(nearest("checkpoint-every", &known), Some("checkpoint_every"));
+        assert_eq!(nearest("every", &known), Some("checkpoint_every"));
+        assert_eq!(nearest("rat", &["rate", "Rate"]), Some("rate"));
+        assert_eq!(nearest("Rat", &["rate", "Rate"]), Some("Rate"));
         assert_eq!(nearest("zzz", &known), None);
     }
 }

@@ -1,0 +1,218 @@
+//! The verbs and their options, and the help that teaches them.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::observe::logging::{Format, Verbosity};
+use crate::settings::Argument;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidewatch check pipeline.toml                    all faults at once, with their cures
+  tidewatch run pipeline.toml -w 4                 live, until Ctrl-C; resumes where it was
+  tidewatch replay pipeline.toml --from day.ndjson the same results from a recording
+  tidewatch import model.h5 scaler.json --to models/flows
+
+Any key of the configuration can be overridden, by the environment and above it by --set:
+  TIDEWATCH__OUTPUT__URL=s3://bucket/prefix tidewatch run pipeline.toml
+  tidewatch run pipeline.toml --set windows.by_label.size=20s
+
+Secrets come from the environment only: TIDEWATCH__SOURCE__KAFKA__LIBRDKAFKA__SASL_PASSWORD=…,
+or …_PASSWORD_FILE=/run/secrets/kafka. S3 accounts: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+
+Exit codes: 0 done, 1 it failed, 2 usage or configuration.";
+
+/// Streaming anomaly detection for device telemetry
+///
+/// Reads events from Kafka or from recordings, computes exact event-time windows and model scores, and writes Parquet
+/// to a folder or an S3 store, each row exactly once. One TOML file says what to do.
+#[derive(Debug, Parser)]
+#[command(name = "tidewatch", version, after_long_help = EXAMPLES, after_help = "Examples and more: tidewatch --help")]
+#[command(arg_required_else_help = true)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) logs: Logs,
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    Run(RunOptions),
+    Replay(ReplayOptions),
+    Check(CheckOptions),
+    Import(ImportOptions),
+}
+
+/// Run live, until stopped; resumes where it was
+///
+/// Ends cleanly on Ctrl-C or SIGTERM, after a last checkpoint; a second Ctrl-C ends at once, and nothing that was
+/// committed is lost. Started again, also with another number of workers, it goes on where it was.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  tidewatch run pipeline.toml
+  tidewatch run pipeline.toml --once                   from cron: up to what is there now
+  tidewatch run pipeline.toml -w 4 -n 2 -p 0 --hosts hosts.txt")]
+pub(super) struct RunOptions {
+    #[command(flatten)]
+    pub(super) configuration: ConfigurationOptions,
+    /// Read up to what is there now and end, leaving open windows in the state
+    #[arg(long)]
+    pub(super) once: bool,
+    #[command(flatten)]
+    pub(super) placement: PlacementOptions,
+}
+
+/// Compute the results of recorded events
+///
+/// The same configuration gives the same output as the live run did. Closes every window at the end. Interrupted, and
+/// started again, it goes on where it was.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  tidewatch replay pipeline.toml --from recordings/
+  tidewatch replay pipeline.toml --from 'days/2026-01-*.ndjson' --output ./january
+  tidewatch replay pipeline.toml --from kafka          the configured topics as they stand now")]
+pub(super) struct ReplayOptions {
+    #[command(flatten)]
+    pub(super) configuration: ConfigurationOptions,
+    /// Files, folders or globs to read; or `kafka` for the configured topics as they stand now
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
+    pub(super) from: Vec<String>,
+    #[command(flatten)]
+    pub(super) placement: PlacementOptions,
+}
+
+/// Look for faults before anything starts
+///
+/// Reads the configuration and asks everything it names: all faults at once, each with its key and the cure. Starts
+/// nothing and writes no results. Exit code 0, or 2 with the list.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  tidewatch check pipeline.toml
+  tidewatch check pipeline.toml --json | jq '.faults[].key'")]
+pub(super) struct CheckOptions {
+    #[command(flatten)]
+    pub(super) configuration: ConfigurationOptions,
+    /// Print the findings as one JSON object on standard output
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Make a model version of a trained Keras network
+///
+/// Takes a Keras network (.h5 or .keras) and what belongs to it as JSON: scaler.json, threshold.json,
+/// numeric_features.json. Needs neither Python nor an HDF5 library. The scores equal those of Keras.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  tidewatch import lstm.h5 scaler.json threshold.json numeric_features.json --to models/iomt
+  tidewatch import dense.keras scaler.json --to models/pumps --error mse --threshold 0.017")]
+pub(super) struct ImportOptions {
+    /// The network, and the JSON files that belong to it
+    #[arg(required = true, value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+    /// The model's folder; the new version is made below it
+    #[arg(long, value_name = "MODEL")]
+    pub(super) to: String,
+    /// How the reconstruction error is measured, where the files do not say
+    #[arg(long, value_enum)]
+    pub(super) error: Option<ErrorMeasure>,
+    /// The score above which a row is an anomaly, where the files do not say
+    #[arg(long, value_name = "N", value_parser = threshold, allow_negative_numbers = true)]
+    pub(super) threshold: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ErrorMeasure {
+    /// Mean absolute error
+    Mae,
+    /// Mean squared error
+    Mse,
+}
+
+fn threshold(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        _ => Err("write a number from 0 on".to_owned()),
+    }
+}
+
+/// The configuration and what stands above it.
+#[derive(Debug, Args)]
+pub(super) struct ConfigurationOptions {
+    /// The TOML file that says what to do
+    #[arg(value_name = "CONFIG")]
+    pub(super) config: PathBuf,
+    /// Write the results there instead: a folder, or s3://bucket/prefix
+    #[arg(long, value_name = "URL")]
+    pub(super) output: Option<String>,
+    /// Override a key of the configuration; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = Argument::parse)]
+    pub(super) set: Vec<Argument>,
+}
+
+/// Workers and processes.
+#[derive(Debug, Args)]
+pub(super) struct PlacementOptions {
+    /// Workers in each process [default: pipeline.workers, else one a core; in a cluster one]
+    #[arg(short = 'w', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(super) workers: Option<u16>,
+    /// Processes of the cluster
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(super) processes: u16,
+    /// This process, from 0
+    #[arg(short = 'p', long, value_name = "INDEX", default_value_t = 0)]
+    pub(super) process: u16,
+    /// One host:port a line, one for each process [default: localhost]
+    #[arg(long, value_name = "FILE", requires = "processes")]
+    pub(super) hosts: Option<PathBuf>,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Args)]
+pub(super) struct Logs {
+    /// How log lines on standard error are written
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, display_order = 900)]
+    log: LogFormat,
+    /// Log warnings and errors only, and show no progress
+    #[arg(short, long, global = true, conflicts_with = "verbose", display_order = 901)]
+    pub(super) quiet: bool,
+    /// Log more; twice, still more. TIDEWATCH_LOG=module=level chooses exactly
+    #[arg(short, long, global = true, action = ArgAction::Count, display_order = 902)]
+    verbose: u8,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Logs {
+    pub(super) fn format(&self) -> Format {
+        match self.log {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        }
+    }
+
+    pub(super) fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Normal,
+            (false, 1) => Verbosity::Debug,
+            (false, _) => Verbosity::Trace,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_options_of_all_verbs_agree_with_each_other() {
+        Arguments::command().debug_assert();
+    }
+}

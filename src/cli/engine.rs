@@ -1,0 +1,168 @@
+//! Where the verbs meet the flow: what a verb has made of options and configuration is handed over here.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::domain::schema::EventSchema;
+use crate::models::registry;
+use crate::observe::progress::Progress;
+use crate::observe::stop::StopSignal;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::run;
+use crate::pipeline::scored::EventsKept;
+use crate::pipeline::spec::{Cluster, LoadedDetector, OutputSpec, PipelineSpec, SourceSpec, Until};
+use crate::settings::{
+    DetectorSection, EventsStored, Fingerprint, KafkaSection, OnFailure, OnLost, OutputSection, Properties, Settings,
+    SourceSection, Start,
+};
+use crate::sinks::kafka::KafkaOutputSpec;
+use crate::sources::files::FilesSpec;
+use crate::sources::kafka::{KafkaSpec, Lost, Start as KafkaStart};
+use crate::storage::S3Options;
+
+use super::arguments::ErrorMeasure;
+use super::placement::Placement;
+
+/// What is to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    /// The configured source, until stopped.
+    Live,
+    /// The configured source as it stands now; open windows stay in the state.
+    Once,
+    /// The configured source as it stands now; every window is closed at the end.
+    AsItStands,
+    /// Recordings instead of the configured source; every window is closed at the end.
+    Recordings(Vec<String>),
+}
+
+/// A flow to run.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) settings: Settings,
+    pub(super) input: Input,
+    pub(super) placement: Placement,
+    pub(super) stop: StopSignal,
+    pub(super) progress: Arc<Progress>,
+}
+
+/// A model to import.
+#[derive(Debug)]
+pub(super) struct Import {
+    pub(super) files: Vec<PathBuf>,
+    pub(super) to: String,
+    pub(super) error: Option<ErrorMeasure>,
+    pub(super) threshold: Option<f64>,
+}
+
+/// Runs a flow to its end.
+pub(super) fn run(job: Job) -> anyhow::Result<()> {
+    let Job { settings, input, placement, stop, progress } = job;
+    let cluster = Cluster { workers: placement.workers, process: placement.index, addresses: placement.hosts };
+    let spec = pipeline(&settings, &input)?;
+    Ok(run::run(spec, cluster, stop, progress)?)
+}
+
+/// The pipeline of a configuration.
+fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> {
+    let events: EventSchema = settings.event.schema.clone();
+    let source = match (input, &settings.source) {
+        (Input::Recordings(paths), _) => SourceSpec::Files(files(paths.clone(), &events)),
+        (_, SourceSection::Files(section)) => SourceSpec::Files(files(section.paths.clone(), &events)),
+        (_, SourceSection::Kafka(section)) => SourceSpec::Kafka(kafka(section)),
+    };
+    let until = match input {
+        Input::Live => Until::Stopped,
+        Input::Once => Until::CaughtUp,
+        Input::AsItStands | Input::Recordings(_) => Until::Closed,
+    };
+    let detectors: Vec<Option<LoadedDetector>> = settings.detectors.iter().map(load).collect::<anyhow::Result<_>>()?;
+    Ok(PipelineSpec {
+        name: settings.pipeline.name.clone(),
+        source,
+        until,
+        events,
+        watermark: settings.watermark.clone(),
+        windows: settings.windows.clone(),
+        detectors: detectors.into_iter().flatten().collect(),
+        output: output(&settings.pipeline.name, &settings.output),
+        plan: Plan::new(settings.pipeline.epoch, settings.pipeline.checkpoint_every),
+        configuration: Fingerprint::of(settings).0,
+    })
+}
+
+fn files(paths: Vec<String>, events: &EventSchema) -> FilesSpec {
+    FilesSpec {
+        paths,
+        record_bytes_max: events.record_bytes_max,
+        block_bytes: FilesSpec::BLOCK_BYTES,
+        open_files_max: FilesSpec::OPEN_FILES_MAX,
+    }
+}
+
+fn kafka(section: &KafkaSection) -> KafkaSpec {
+    KafkaSpec {
+        brokers: section.brokers.clone(),
+        topics: section.topics.clone(),
+        start: match section.start {
+            Start::Earliest => KafkaStart::Earliest,
+            Start::Latest => KafkaStart::Latest,
+            Start::At(micros) => KafkaStart::At(micros),
+        },
+        on_lost: match section.on_lost {
+            OnLost::Stop => Lost::Stop,
+            OnLost::Continue => Lost::Record,
+        },
+        group: section.group.clone(),
+        properties: revealed(&section.librdkafka),
+        queue_bytes: usize::try_from(section.queue_size).unwrap_or(usize::MAX),
+    }
+}
+
+fn revealed(properties: &Properties) -> BTreeMap<String, String> {
+    properties.iter().map(|(name, property)| (name.clone(), property.reveal().to_owned())).collect()
+}
+
+/// Loads the version in force. Where the configuration says to go on without, none.
+fn load(section: &DetectorSection) -> anyhow::Result<Option<LoadedDetector>> {
+    let detector = &section.spec;
+    match (registry::load(Path::new(&detector.model)), section.on_failure) {
+        (Ok(model), _) => Ok(Some(LoadedDetector { spec: detector.clone(), model: Arc::new(model) })),
+        (Err(error), OnFailure::Continue) => {
+            tracing::error!(detector = detector.name, %error, "running WITHOUT this detector: its model cannot be loaded");
+            Ok(None)
+        }
+        (Err(error), OnFailure::Stop) => {
+            Err(error).with_context(|| format!("the model of detector `{}` cannot be loaded", detector.name))
+        }
+    }
+}
+
+fn output(pipeline: &str, section: &OutputSection) -> OutputSpec {
+    OutputSpec {
+        url: section.url.clone(),
+        s3: S3Options {
+            endpoint: section.s3.endpoint.clone(),
+            region: section.s3.region.clone(),
+            virtual_hosted: section.s3.virtual_hosted,
+        },
+        events: match section.events {
+            EventsStored::All => EventsKept::All,
+            EventsStored::Anomalies => EventsKept::Anomalies,
+            EventsStored::None => EventsKept::None,
+        },
+        publish_every: section.publish_every,
+        file_size: section.file_size,
+        kafka: section.kafka.as_ref().map(|_| KafkaOutputSpec),
+    }
+}
+
+/// Makes a model version.
+pub(super) fn import(import: Import) -> anyhow::Result<()> {
+    let Import { files, to, error, threshold } = import;
+    tracing::debug!(?files, to, ?error, ?threshold, "import handed over");
+    anyhow::bail!("this binary was built without the import of models")
+}

@@ -1,0 +1,72 @@
+//! What the user types: verbs and options in, exit codes and texts out.
+//!
+//! Promise: 0 done, 1 it failed, 2 usage or configuration. Errors go to standard error, data to standard output.
+
+mod arguments;
+mod check;
+mod configuration;
+mod engine;
+mod import;
+mod placement;
+mod probes;
+mod progress;
+mod replay;
+mod run;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::observe::{logging, panic};
+
+use arguments::{Arguments, Verb};
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Err(error) = logging::start(arguments.logs.format(), arguments.logs.verbosity()) {
+        return report(&Refusal::new(error.to_string()).into());
+    }
+    panic::end_process_on_panic();
+    let is_quiet = arguments.logs.quiet;
+    let done = match arguments.verb {
+        Verb::Run(options) => run::run(&options),
+        Verb::Replay(options) => replay::replay(&options, is_quiet),
+        Verb::Check(options) => return check::check(&options).unwrap_or_else(|error| report(&error)),
+        Verb::Import(options) => import::import(&options),
+    };
+    done.map_or_else(|error| report(&error), |()| ExitCode::SUCCESS)
+}
+
+/// What the user can put right: the command or the configuration. Exit code 2.
+#[derive(Debug)]
+struct Refusal(String);
+
+impl Refusal {
+    fn new(text: impl Into<String>) -> Refusal {
+        Refusal(text.into())
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Says what went wrong, causes included, and chooses the exit code.
+fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+        eprintln!("error: {refusal}");
+        return ExitCode::from(2);
+    }
+    eprintln!("error: {error}");
+    let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+    for cause in causes {
+        eprintln!("  because: {cause}");
+    }
+    ExitCode::from(1)
+}

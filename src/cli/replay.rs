@@ -1,0 +1,43 @@
+//! `replay`: the results of recorded events.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::observe::progress::Progress;
+use crate::observe::stop::StopSignal;
+use crate::settings::{Settings, SourceSection};
+
+use super::Refusal;
+use super::arguments::ReplayOptions;
+use super::configuration;
+use super::engine::{self, Input, Job};
+use super::placement::Placement;
+use super::progress::Shown;
+
+pub(super) fn replay(options: &ReplayOptions, is_quiet: bool) -> anyhow::Result<()> {
+    let settings = configuration::load(&options.configuration)?;
+    let input = input(&options.from, &settings)?;
+    let placement = Placement::read(&options.placement, settings.pipeline.workers)?;
+    let stop = StopSignal::on_signals().context("signals cannot be caught")?;
+    let progress = Arc::new(Progress::default());
+    let shown =
+        (!is_quiet).then(|| Shown::start(progress.clone())).transpose().context("no thread for the progress")?;
+    let done = engine::run(Job { settings, input, placement, stop, progress });
+    drop(shown);
+    done
+}
+
+fn input(from: &[String], settings: &Settings) -> Result<Input, Refusal> {
+    let is_kafka = |path: &String| path == "kafka";
+    match (from, &settings.source) {
+        ([only], SourceSection::Kafka(_)) if is_kafka(only) => Ok(Input::AsItStands),
+        ([only], SourceSection::Files(_)) if is_kafka(only) => Err(Refusal::new(
+            "--from kafka needs [source.kafka] in the configuration; for a file of that name: ./kafka",
+        )),
+        (paths, _) if paths.iter().any(is_kafka) => {
+            Err(Refusal::new("--from takes either `kafka` or paths, not both; for a file of that name: ./kafka"))
+        }
+        (paths, _) => Ok(Input::Recordings(paths.to_vec())),
+    }
+}

@@ -1,0 +1,21 @@
+//! `run`: live, until stopped.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::observe::progress::Progress;
+use crate::observe::stop::StopSignal;
+
+use super::arguments::RunOptions;
+use super::configuration;
+use super::engine::{self, Input, Job};
+use super::placement::Placement;
+
+pub(super) fn run(options: &RunOptions) -> anyhow::Result<()> {
+    let settings = configuration::load(&options.configuration)?;
+    let placement = Placement::read(&options.placement, settings.pipeline.workers)?;
+    let stop = StopSignal::on_signals().context("signals cannot be caught")?;
+    let input = if options.once { Input::Once } else { Input::Live };
+    engine::run(Job { settings, input, placement, stop, progress: Arc::new(Progress::default()) })
+}
