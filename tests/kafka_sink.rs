@@ -1,4 +1,5 @@
 //! Anomalies to a real Kafka: visible once, whoever else writes with the same id.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod testbed;
 
@@ -13,6 +14,7 @@ use rdkafka::producer::{BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 
 use testbed::{Cluster, Writer, fresh, kafka, variable};
+use tidewatch::broker::mock::MockBroker;
 use tidewatch::sinks::kafka::{AnomalyProducer, KafkaOutputError, KafkaOutputSpec, Message, Sent};
 
 fn spec(brokers: &str, topic: &str) -> KafkaOutputSpec {
@@ -105,6 +107,23 @@ fn a_checkpoint_is_visible_once_however_often_it_is_sent() {
     assert_eq!(producer.send(8, second.iter()).unwrap(), Sent::AlreadyThere);
     assert_eq!(producer.send(10, third.iter()).unwrap(), Sent::Committed { rows: 20 });
     assert_eq!(visible(&brokers, &topic, 3), sorted(&[&first, &second, &third]));
+}
+
+/// The broker inside the process keeps no promise of Kafka's, but it shows what is sent when.
+#[test]
+fn progress_decides_what_is_sent() {
+    let broker = MockBroker::start().unwrap();
+    broker.create_topic("anomalies", 2).unwrap();
+    broker.create_topic("anomalies-progress", 1).unwrap();
+    let spec = spec(&broker.brokers(), "anomalies");
+    let (mut producer, last) = AnomalyProducer::open(spec.clone()).unwrap();
+    assert_eq!(last, None);
+    assert_eq!(producer.send(3, Rows::of(3, 10).iter()).unwrap(), Sent::Committed { rows: 10 });
+    drop(producer);
+    let (mut producer, last) = AnomalyProducer::open(spec).unwrap();
+    assert_eq!(last, Some(3));
+    assert_eq!(producer.send(2, Rows::of(2, 10).iter()).unwrap(), Sent::AlreadyThere);
+    assert_eq!(visible(&broker.brokers(), "anomalies", 2), sorted(&[&Rows::of(3, 10)]));
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! Reading from a real Kafka: what only it can show. Outages and lost offsets are shown on the broker inside the process.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod testbed;
 

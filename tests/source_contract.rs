@@ -1,4 +1,5 @@
 //! What every source keeps: records in order, the same rest from any offset, nothing lost or repeated by pausing.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod testbed;
 

@@ -1,5 +1,6 @@
 //! The real broker that tests need, and what they do to it. Where none is named, they say that they were skipped.
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -214,12 +214,15 @@ impl KafkaReader {
             Taken::Fault { code, offset, cause } => faults.push((code, offset, cause)),
         });
         if columns.len() > 0 {
-            batches.push(columns.finish(id));
+            batches.push(std::mem::take(&mut columns).finish(id));
         }
-        if let Some(batch) = batches.last() {
-            (partition.rows, partition.bytes) = (batch.len(), batch.bytes.len());
-            self.client.shared().consumer.context().heard();
-        }
+        self.room = match batches.last() {
+            Some(batch) => {
+                self.client.shared().consumer.context().heard();
+                Columns::like(batch.len(), batch.bytes.len())
+            }
+            None => columns,
+        };
         out.extend(batches.into_iter().map(Read::Records));
         partition.next = next;
         if next >= end {
