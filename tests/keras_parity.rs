@@ -3,6 +3,8 @@
 //! The small models of `tests/data/models` are ours (`make.py` there made them). Recordings that are not ours to pass on are used where
 //! `TIDEWATCH_SHARED_DATA` names their folder.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 

@@ -272,7 +272,7 @@ impl Options<'_> {
         let known: usize = axes.iter().filter(|axis| **axis > 0).map(|axis| *axis as usize).product();
         let all: usize = shape.iter().product();
         let open = axes.iter().filter(|axis| **axis == -1).count();
-        if axes.len() != wanted.len() || open > 1 || known == 0 || (open == 1 && all % known != 0) {
+        if axes.len() != wanted.len() || open > 1 || known == 0 || (open == 1 && !all.is_multiple_of(known)) {
             return Err(refused());
         }
         let axis = |axis: &i64| match axis {

@@ -58,7 +58,7 @@ fn octet(values: &[f32], at: usize) -> &[f32; LANES] {
 
 #[inline(always)]
 fn octet_mut(values: &mut [f32], at: usize) -> &mut [f32; LANES] {
-    (&mut values[at..at + LANES]).as_mut_array().expect("the range has eight elements")
+    values[at..at + LANES].as_mut_array().expect("the range has eight elements")
 }
 
 /// Adds to each row's sums, for each of its inputs in order, the input times its weights.
