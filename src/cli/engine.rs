@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::domain::schema::EventSchema;
-use crate::models::registry;
+use crate::models::{self, model, registry};
 use crate::observe::progress::Progress;
 use crate::observe::stop::StopSignal;
 use crate::pipeline::plan::Plan;
@@ -156,13 +156,36 @@ fn output(pipeline: &str, section: &OutputSection) -> OutputSpec {
         },
         publish_every: section.publish_every,
         file_size: section.file_size,
-        kafka: section.kafka.as_ref().map(|_| KafkaOutputSpec),
+        kafka: section.kafka.as_ref().map(|kafka| KafkaOutputSpec {
+            brokers: kafka.brokers.clone(),
+            topic: kafka.topic.clone(),
+            progress_topic: None,
+            properties: revealed(&kafka.librdkafka),
+            transactional_id: format!("tidewatch-{pipeline}"),
+        }),
     }
 }
 
 /// Makes a model version.
 pub(super) fn import(import: Import) -> anyhow::Result<()> {
     let Import { files, to, error, threshold } = import;
-    tracing::debug!(?files, to, ?error, ?threshold, "import handed over");
-    anyhow::bail!("this binary was built without the import of models")
+    let error = error.map(|error| match error {
+        ErrorMeasure::Mae => model::ErrorMeasure::Mae,
+        ErrorMeasure::Mse => model::ErrorMeasure::Mse,
+    });
+    let imported = models::import::import(&files, &models::import::ImportOptions { error, threshold })?;
+    let version = registry::save(Path::new(&to), &imported.model)?;
+    for note in &imported.notes {
+        println!("{note}");
+    }
+    let (model, threshold) = (&imported.model, imported.model.threshold());
+    println!(
+        "{to}/{}: {:?}, {} features, threshold {} ({})",
+        version.version,
+        model.kind(),
+        model.features().len(),
+        threshold.value,
+        threshold.calibration
+    );
+    Ok(())
 }

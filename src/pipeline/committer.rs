@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+
 use crate::checkpoint::log::CheckpointLog;
 use crate::checkpoint::manifest::{
     Account, Checkpoint, Counts, LedgerRow, ModelSchedule, PartitionState, PublishFile, StateObject,
@@ -12,7 +15,7 @@ use crate::domain::ids::{Epoch, Offset, PartitionId};
 use crate::pipeline::PipelineError;
 use crate::pipeline::account::{PartitionReport, Report};
 use crate::pipeline::staging::{OUTBOX, now};
-use crate::sinks::kafka::AnomalyProducer;
+use crate::sinks::kafka::{AnomalyProducer, Messages};
 use crate::sinks::ledger::{LedgerSink, table_accounts};
 use crate::sinks::parquet::{Part, Publication};
 use crate::sources::kafka::KafkaClient;
@@ -101,8 +104,13 @@ impl Committer {
             let bytes = self.storage.get_exactly(&object.key, object.size, &object.sha256)?;
             batches.extend(state::decode(&bytes)?);
         }
-        let names = self.partitions.values().map(|partition| (partition.id, partition.name.clone())).collect();
-        producer.send(checkpoint.epoch.0, &batches, &names)?;
+        let Some(schema) = batches.first().map(RecordBatch::schema) else { return Ok(()) };
+        let rows = concat_batches(&schema, &batches).map_err(PipelineError::Outbox)?;
+        let names: BTreeMap<PartitionId, &str> =
+            self.partitions.values().map(|partition| (partition.id, partition.name.as_str())).collect();
+        let name_of = |id: PartitionId| names.get(&id).map_or_else(|| id.0.to_string(), |name| (*name).to_owned());
+        let messages = Messages::of(&rows, &name_of)?;
+        producer.send(checkpoint.epoch.0, messages.iter())?;
         Ok(())
     }
 

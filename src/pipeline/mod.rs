@@ -46,7 +46,11 @@ pub enum PipelineError {
     #[error(transparent)]
     File(#[from] crate::sinks::pending::FileFault),
     #[error(transparent)]
-    Anomalies(#[from] crate::sinks::kafka::ProducerError),
+    Anomalies(#[from] crate::sinks::kafka::KafkaOutputError),
+    #[error(transparent)]
+    MalformedAnomalies(#[from] crate::sinks::kafka::MalformedAnomalies),
+    #[error("the anomalies of a checkpoint cannot be read back")]
+    Outbox(#[source] arrow::error::ArrowError),
     #[error("the processes of the cluster cannot be connected: {0}")]
     Cluster(String),
     #[error("process 0 could not start: its log says why")]

@@ -94,7 +94,7 @@ pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committe
     let generation = opened.log.generation();
     let resume = opened.resume;
     let (producer, sent) = match &spec.output.kafka {
-        Some(output) => AnomalyProducer::open(output).map(|(producer, sent)| (Some(producer), sent))?,
+        Some(output) => AnomalyProducer::open(output.clone()).map(|(producer, sent)| (Some(producer), sent))?,
         None => (None, None),
     };
     let writer = Writer { generation, worker: 0 };

@@ -115,6 +115,11 @@ impl Scorer {
         })
     }
 
+    /// The column that tells whether a row is an anomaly.
+    pub fn flag_column(&self) -> String {
+        format!("{}_is_anomaly", self.name)
+    }
+
     /// The schema of scored batches.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()

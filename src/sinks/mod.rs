@@ -1,10 +1,8 @@
-//! Where rows go: Parquet files under the output's URL, and the ledger of what became of every offset.
+//! Where rows go: Parquet files under the output's URL, the ledger of what became of every offset, anomalies to Kafka.
 
+pub mod kafka;
 pub mod ledger;
 pub mod parquet;
 pub mod pending;
 pub mod tables;
 mod writer;
-//! Where results go.
-
-pub mod kafka;
