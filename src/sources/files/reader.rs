@@ -293,7 +293,8 @@ mod tests {
         write(folder.path(), "a.json", 3);
         write(folder.path(), "a.json", 5);
         let mut out = Vec::new();
-        reader(folder.path(), 3).read(100, &mut out).unwrap();
+        let mut reader = reader(folder.path(), 3);
+        (0..2).for_each(|_| reader.read(100, &mut out).unwrap());
         assert_eq!(texts(&out), ["a.json:3", "a.json:4", "end of 0 at 5"]);
     }
 
