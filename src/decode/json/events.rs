@@ -143,8 +143,8 @@ impl Events {
     fn write<S: Simd>(&mut self, simd: S, source: Source<'_>, row: usize) -> Result<i64, RejectReason> {
         let time = self.time.read(simd, source, &mut self.scratch)?;
         self.write_key(simd, source, row)?;
+        let mut copy = [0; 64];
         for (place, column) in &mut self.fields {
-            let mut copy = [0; 64];
             let is_there = match source.value(*place, &mut copy) {
                 Some(value) => match write_field(simd, value, &mut column.values, row, &mut self.scratch) {
                     Ok(is_there) => is_there,

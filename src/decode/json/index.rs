@@ -71,14 +71,12 @@ impl Index {
             self.tokens.resize(self.blocks, 0);
         }
         let mut scanner = Scanner::new(simd, bytes, &mut self.colons);
-        let (whole, rest) = bytes.as_chunks::<64>();
-        let (tokens, last_tokens) = self.tokens.split_at_mut(whole.len());
-        for (index, (block, tokens)) in whole.iter().zip(tokens).enumerate() {
-            *tokens = scanner.block(index * 64, simd.load(block));
-        }
-        if let Some(last_tokens) = last_tokens.first_mut().filter(|_| !rest.is_empty()) {
-            let at = whole.len() * 64;
-            *last_tokens = scanner.block(at, simd.keep(simd.load(record.window(at, &mut [0; 64])), rest.len()));
+        for (index, tokens) in self.tokens[..self.blocks].iter_mut().enumerate() {
+            let at = index * 64;
+            let mut copy = [0; 64];
+            let block = simd.load(record.window(at, &mut copy));
+            let left = bytes.len() - at;
+            *tokens = scanner.block(at, if left < 64 { simd.keep(block, left) } else { block });
         }
         self.shape = scanner.shape();
         self.has_escapes = scanner.strings.has_escapes;
@@ -207,12 +205,12 @@ impl<'a, S: Simd> Scanner<'a, S> {
         };
         let (first, more) = places.split_at_mut(8);
         for place in first {
-            *place = at as u32 + colons.trailing_zeros();
+            *place = at as u32 | colons.trailing_zeros();
             colons &= colons.wrapping_sub(1);
         }
         if count > 8 {
             for place in &mut more[..count - 8] {
-                *place = at as u32 + colons.trailing_zeros();
+                *place = at as u32 | colons.trailing_zeros();
                 colons &= colons.wrapping_sub(1);
             }
         }

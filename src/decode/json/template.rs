@@ -104,30 +104,31 @@ pub(super) fn value_after(record: &[u8], colon: u32) -> u32 {
 /// The 16 bytes before byte `at`; zeros before the record's first.
 #[inline(always)]
 fn before(record: &[u8], at: usize) -> u128 {
-    match record[..at].last_chunk::<16>() {
-        Some(bytes) => u128::from_le_bytes(*bytes),
-        None => {
-            let mut bytes = [0; 16];
-            bytes[16 - at..].copy_from_slice(&record[..at]);
-            u128::from_le_bytes(bytes)
-        }
+    match at.checked_sub(16).and_then(|from| record.get(from..at)) {
+        Some(bytes) => u128::from_le_bytes(*bytes.first_chunk::<16>().unwrap()),
+        None => before_short(record, at),
     }
 }
 
+#[cold]
+#[inline(never)]
+fn before_short(record: &[u8], at: usize) -> u128 {
+    let mut bytes = [0; 16];
+    bytes[16 - at..].copy_from_slice(&record[..at]);
+    u128::from_le_bytes(bytes)
+}
+
 impl Template {
-    #[inline(always)]
+    /// Not inlined: a loop as tight as this one needs the registers for itself.
+    #[inline(never)]
     fn fits(&self, record: Record<'_>, index: &Index) -> bool {
         let (bytes, colons) = (record.bytes(), index.colons());
         if self.endings.len() != colons.len() {
             return false;
         }
-        for (endings, colons) in self.endings.chunks(16).zip(colons.chunks(16)) {
-            let pairs = endings.iter().zip(colons);
-            let difference =
-                pairs.fold(0, |all, (ending, colon)| all | ending.difference(before(bytes, *colon as usize)));
-            if difference != 0 {
-                return false;
-            }
+        let mut pairs = self.endings.iter().zip(colons);
+        if !pairs.all(|(ending, colon)| ending.difference(before(bytes, *colon as usize)) == 0) {
+            return false;
         }
         self.longer.iter().all(|(number, back, ending)| {
             let end = (colons[*number] as usize).checked_sub(*back);
