@@ -77,6 +77,14 @@ fn sequences_score_as_keras_does() {
 }
 
 #[test]
+fn models_of_keras_2_score_as_keras_2_does() {
+    for ending in [".h5", ".keras"] {
+        check("functional_of_keras_2", ending, 5);
+        check("stack_of_keras_2", ending, 4);
+    }
+}
+
+#[test]
 fn both_formats_of_keras_give_the_same_model() {
     let folder = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models");
     for (name, features) in [("together", 5), ("steps", 4)] {
