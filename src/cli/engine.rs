@@ -15,13 +15,13 @@ use crate::pipeline::run;
 use crate::pipeline::scored::EventsKept;
 use crate::pipeline::spec::{Cluster, LoadedDetector, OutputSpec, PipelineSpec, SourceSpec, Until};
 use crate::settings::{
-    DetectorSection, EventsStored, Fingerprint, KafkaSection, OnFailure, OnLost, OutputSection, Properties, Settings,
-    SourceSection, Start,
+    DetectorSection, EventsStored, Fingerprint, KafkaSection, OnFailure, OnLost, OutputSection, Properties, S3Section,
+    Settings, SourceSection, Start,
 };
 use crate::sinks::kafka::KafkaOutputSpec;
 use crate::sources::files::FilesSpec;
 use crate::sources::kafka::{KafkaSpec, Lost, Start as KafkaStart};
-use crate::storage::S3Options;
+use crate::storage::{S3Account, S3Options};
 
 use super::arguments::ErrorMeasure;
 use super::placement::Placement;
@@ -141,14 +141,28 @@ fn load(section: &DetectorSection) -> anyhow::Result<Option<LoadedDetector>> {
     }
 }
 
+/// Where the store is, and the account for it.
+pub(super) fn s3(section: &S3Section) -> S3Options {
+    let account = match (&section.access_key_id, &section.secret_access_key) {
+        (Some(access_key_id), Some(secret_access_key)) => Some(S3Account {
+            access_key_id: access_key_id.reveal().to_owned(),
+            secret_access_key: secret_access_key.reveal().to_owned(),
+            session_token: section.session_token.as_ref().map(|token| token.reveal().to_owned()),
+        }),
+        _ => None,
+    };
+    S3Options {
+        endpoint: section.endpoint.clone(),
+        region: section.region.clone(),
+        virtual_hosted: section.virtual_hosted,
+        account,
+    }
+}
+
 fn output(pipeline: &str, section: &OutputSection) -> OutputSpec {
     OutputSpec {
         url: section.url.clone(),
-        s3: S3Options {
-            endpoint: section.s3.endpoint.clone(),
-            region: section.s3.region.clone(),
-            virtual_hosted: section.s3.virtual_hosted,
-        },
+        s3: s3(&section.s3),
         events: match section.events {
             EventsStored::All => EventsKept::All,
             EventsStored::Anomalies => EventsKept::Anomalies,
