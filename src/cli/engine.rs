@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use crate::checkpoint::decide::Identity;
 use crate::domain::schema::EventSchema;
 use crate::models::{self, model, registry};
 use crate::observe::progress::Progress;
@@ -15,8 +16,8 @@ use crate::pipeline::run;
 use crate::pipeline::scored::EventsKept;
 use crate::pipeline::spec::{Cluster, LoadedDetector, OutputSpec, PipelineSpec, SourceSpec, Until};
 use crate::settings::{
-    DetectorSection, EventsStored, Fingerprint, KafkaSection, OnFailure, OnLost, OutputSection, Properties, S3Section,
-    Settings, SourceSection, Start,
+    DetectorSection, EventsStored, Fingerprint, KafkaOutputSection, KafkaSection, OnFailure, OnLost, OutputSection,
+    Properties, S3Section, Settings, SourceSection, Start,
 };
 use crate::sinks::kafka::KafkaOutputSpec;
 use crate::sources::files::FilesSpec;
@@ -94,7 +95,7 @@ fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> 
     })
 }
 
-fn files(paths: Vec<String>, events: &EventSchema) -> FilesSpec {
+pub(super) fn files(paths: Vec<String>, events: &EventSchema) -> FilesSpec {
     FilesSpec {
         paths,
         record_bytes_max: events.record_bytes_max,
@@ -103,7 +104,7 @@ fn files(paths: Vec<String>, events: &EventSchema) -> FilesSpec {
     }
 }
 
-fn kafka(section: &KafkaSection) -> KafkaSpec {
+pub(super) fn kafka(section: &KafkaSection) -> KafkaSpec {
     KafkaSpec {
         brokers: section.brokers.clone(),
         topics: section.topics.clone(),
@@ -170,14 +171,26 @@ fn output(pipeline: &str, section: &OutputSection) -> OutputSpec {
         },
         publish_every: section.publish_every,
         file_size: section.file_size,
-        kafka: section.kafka.as_ref().map(|kafka| KafkaOutputSpec {
-            brokers: kafka.brokers.clone(),
-            topic: kafka.topic.clone(),
-            progress_topic: None,
-            properties: revealed(&kafka.librdkafka),
-            transactional_id: format!("tidewatch-{pipeline}"),
-        }),
+        kafka: section.kafka.as_ref().map(|kafka| kafka_output(pipeline, kafka)),
     }
+}
+
+pub(super) fn kafka_output(pipeline: &str, section: &KafkaOutputSection) -> KafkaOutputSpec {
+    KafkaOutputSpec {
+        brokers: section.brokers.clone(),
+        topic: section.topic.clone(),
+        progress_topic: None,
+        properties: revealed(&section.librdkafka),
+        transactional_id: format!("tidewatch-{pipeline}"),
+    }
+}
+
+/// Whose output a run of these settings would write.
+pub(super) fn identity(settings: &Settings, input: &Input) -> anyhow::Result<Identity> {
+    // No model has a part in it.
+    let spec = pipeline(&Settings { detectors: Vec::new(), ..settings.clone() }, input)?;
+    let configuration = Fingerprint::of(settings).0;
+    Ok(Identity { source: spec.source_identity(), pipeline: spec.name, configuration })
 }
 
 /// Makes a model version.

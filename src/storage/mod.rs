@@ -14,6 +14,7 @@ pub mod patience;
 mod remote;
 #[cfg(test)]
 pub(crate) mod simulated;
+pub mod trial;
 pub mod upload;
 
 use std::fmt;

@@ -78,6 +78,14 @@ pub(super) fn open(url: &str, options: &S3Options) -> Result<Opened, StorageErro
     }
 }
 
+/// The folder that a URL names, if it names one.
+pub(super) fn folder_of(url: &str) -> Result<Option<PathBuf>, StorageError> {
+    Ok(match place(url)? {
+        Place::Folder(folder) => Some(folder),
+        Place::S3 { .. } => None,
+    })
+}
+
 fn s3(bucket: &str, options: &S3Options) -> AmazonS3Builder {
     install_tls();
     // The time-outs and the patience are `Remote`'s own: the client's one would cover a body of any length with the same

@@ -1,0 +1,25 @@
+//! Is the topic of `[output.kafka]` there?
+
+use serde_json::json;
+
+use crate::sinks::kafka::inquire;
+
+use super::super::engine;
+use super::{Asked, Finding, PATIENCE, cluster};
+
+pub(super) fn probe(asked: &Asked) -> Vec<Finding> {
+    let Some(section) = asked.draft.output.as_ref().and_then(|output| output.kafka.as_ref()) else { return Vec::new() };
+    let pipeline = asked.draft.pipeline.as_ref().map_or("check", |pipeline| pipeline.name.as_str());
+    let spec = engine::kafka_output(pipeline, section);
+    vec![match inquire(&spec, PATIENCE) {
+        Ok(partitions) => {
+            let data = json!({ "topic": spec.topic, "partitions": partitions });
+            Finding::seen(
+                "anomalies",
+                format!("topic {} at {}, {partitions} partitions", spec.topic, spec.brokers),
+                data,
+            )
+        }
+        Err(error) => Finding::Fault(cluster::fault("output.kafka", "output.kafka.topic", &error)),
+    }]
+}
