@@ -88,7 +88,8 @@ fn every_verb_shows_all_faults_of_a_configuration_and_ends_with_2() {
     let broken = golden("wrong_values.toml");
     for arguments in [vec!["check", &broken], vec!["run", &broken], vec!["replay", &broken, "--from", "x"]] {
         let output = tidewatch(&arguments);
-        assert_eq!((code(&output), stdout(&output).as_str()), (2, ""), "{arguments:?}");
+        assert_eq!(code(&output), 2, "{arguments:?}");
+        assert!(stdout(&output).is_empty() || arguments[0] == "check", "only `check` goes on to look");
         let told = stderr(&output);
         for key in ["pipeline.name (line 2)", "windows.events.slide (line 34)", "output.s3.endpoint (line 50)"] {
             assert!(told.contains(key), "{key} is missing from\n{told}");

@@ -32,6 +32,8 @@ pub struct Link {
     state: Mutex<LinkState>,
     /// Whether `state` is anything but `Up`: asked for every batch, so without the lock.
     troubled: AtomicBool,
+    /// What librdkafka last wrote of a failed connection: some causes it tells nowhere else.
+    last_failure: Mutex<Option<String>>,
     /// The first record that could not be delivered, and why.
     undelivered: Mutex<Option<String>>,
 }
@@ -43,6 +45,7 @@ impl Link {
             brokers: brokers.to_string(),
             state: Mutex::new(LinkState::Unknown),
             troubled: AtomicBool::new(true),
+            last_failure: Mutex::new(None),
             undelivered: Mutex::new(None),
         }
     }
@@ -71,6 +74,11 @@ impl Link {
     /// Something is wrong with the connection, or with what came over it.
     pub fn trouble(&self, code: RDKafkaErrorCode, cause: &str) {
         let mut state = lock(&self.state);
+        let written = lock(&self.last_failure).clone();
+        let cause = match code {
+            RDKafkaErrorCode::AllBrokersDown => written.as_deref().unwrap_or(cause),
+            _ => cause,
+        };
         let next = match code {
             RDKafkaErrorCode::Authentication
             | RDKafkaErrorCode::SaslAuthenticationFailed
@@ -109,6 +117,11 @@ impl ClientContext for Link {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // Connection failures arrive as errors too and are logged there, once.
         let routine = matches!(facility, "FAIL" | "ERROR");
+        if facility == "FAIL" {
+            // In front stands the name of a thread of librdkafka.
+            let cause = message.split_once("]: ").map_or(message, |(_, cause)| cause);
+            *lock(&self.last_failure) = Some(cause.to_string());
+        }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(role = self.role, facility, message, "librdkafka");
@@ -171,6 +184,14 @@ mod tests {
         assert_eq!(link.state(), LinkState::Down("connection refused".into()));
         link.heard();
         assert_eq!(link.state(), LinkState::Up);
+    }
+
+    #[test]
+    fn a_cause_that_is_only_written_to_the_log_is_told_when_all_brokers_are_down() {
+        let link = Link::new("test", "b:1");
+        link.log(RDKafkaLogLevel::Error, "FAIL", "[thrd:b:1/bootstrap]: b:1/bootstrap: connecting to a SSL listener?");
+        link.trouble(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
+        assert_eq!(link.state(), LinkState::Down("b:1/bootstrap: connecting to a SSL listener?".into()));
     }
 
     #[test]

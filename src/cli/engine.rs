@@ -8,6 +8,8 @@ use anyhow::Context;
 
 use crate::checkpoint::decide::Identity;
 use crate::domain::schema::EventSchema;
+use crate::models::import::{ImportOptions, ImportedModel};
+use crate::models::model::ModelVersion;
 use crate::models::{self, model, registry};
 use crate::observe::progress::Progress;
 use crate::observe::stop::StopSignal;
@@ -194,25 +196,13 @@ pub(super) fn identity(settings: &Settings, input: &Input) -> anyhow::Result<Ide
 }
 
 /// Makes a model version.
-pub(super) fn import(import: Import) -> anyhow::Result<()> {
+pub(super) fn import(import: Import) -> anyhow::Result<(ImportedModel, ModelVersion)> {
     let Import { files, to, error, threshold } = import;
     let error = error.map(|error| match error {
         ErrorMeasure::Mae => model::ErrorMeasure::Mae,
         ErrorMeasure::Mse => model::ErrorMeasure::Mse,
     });
-    let imported = models::import::import(&files, &models::import::ImportOptions { error, threshold })?;
+    let imported = models::import::import(&files, &ImportOptions { error, threshold })?;
     let version = registry::save(Path::new(&to), &imported.model)?;
-    for note in &imported.notes {
-        println!("{note}");
-    }
-    let (model, threshold) = (&imported.model, imported.model.threshold());
-    println!(
-        "{to}/{}: {:?}, {} features, threshold {} ({})",
-        version.version,
-        model.kind(),
-        model.features().len(),
-        threshold.value,
-        threshold.calibration
-    );
-    Ok(())
+    Ok((imported, version))
 }

@@ -1,4 +1,13 @@
-//! `import`: a model version of a trained Keras network.
+//! `import`: a model version of a trained Keras network, and what was understood of the files.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::models::features::Scaler;
+use crate::models::import::{ImportError, ImportedModel};
+use crate::models::model::{ErrorMeasure, Model, ModelVersion};
+use crate::models::network::Layer;
+use crate::models::registry;
 
 use super::Refusal;
 use super::arguments::ImportOptions;
@@ -10,10 +19,79 @@ pub(super) fn import(options: &ImportOptions) -> anyhow::Result<()> {
     if !missing.is_empty() {
         return Err(Refusal::new(format!("no such file: {}", missing.join(", "))).into());
     }
-    engine::import(Import {
+    let made = engine::import(Import {
         files: options.files.clone(),
         to: options.to.clone(),
         error: options.error,
         threshold: options.threshold,
-    })
+    });
+    let (imported, version) = made.map_err(|error| match error.downcast_ref::<ImportError>() {
+        // Other files, or other options, would do.
+        Some(_) => Refusal::new(error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")).into(),
+        None => error,
+    })?;
+    print!("{}", told(&imported, &version, &options.to));
+    Ok(())
+}
+
+fn told(imported: &ImportedModel, version: &ModelVersion, to: &str) -> String {
+    let model = &imported.model;
+    let mut text = "understood\n".to_owned();
+    let mut line = |what: &str, words: String| {
+        let _ = writeln!(text, "  {what:<12}{words}");
+    };
+    line("input", format!("{} to {}", shape(model.network().input()), shape(model.network().output())));
+    for (index, layer) in model.network().layers().iter().enumerate() {
+        line(if index == 0 { "layers" } else { "" }, words_of(layer));
+    }
+    let names: Vec<&str> = model.features().iter().map(|feature| feature.name.as_str()).collect();
+    line("features", format!("{}: {}", names.len(), names.join(", ")));
+    line("scaler", scaler_words(model));
+    line("error", error_words(model).to_owned());
+    line("threshold", format!("{}, {}", model.threshold().value, model.threshold().calibration));
+    imported.notes.iter().for_each(|note| line("note", note.clone()));
+    let in_force = match registry::in_force(Path::new(to)) {
+        Ok(found) if found == version.version => "in force".to_owned(),
+        Ok(found) => format!("version {found} stays in force, for the file `current` names it"),
+        Err(error) => error.to_string(),
+    };
+    let _ = writeln!(text, "written\n  {:<12}{to}/{} ({in_force})", "model", version.version);
+    text
+}
+
+fn shape(shape: &[usize]) -> String {
+    shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ")
+}
+
+fn words_of(layer: &Layer) -> String {
+    match layer {
+        Layer::Lstm { units, return_sequences, go_backwards, activation, .. } => {
+            let gives = if *return_sequences { "every step" } else { "the last step" };
+            let order = if *go_backwards { ", backwards" } else { "" };
+            format!("LSTM of {units} units, {activation:?}, gives {gives}{order}")
+        }
+        Layer::Dense { units, activation, .. } => format!("dense of {units} units, {activation:?}"),
+        Layer::Activation { activation } => format!("{activation:?}"),
+        Layer::Affine => "batch normalisation".to_owned(),
+        Layer::Dropout { rate } => format!("dropout of {rate}, idle once trained"),
+        Layer::Repeat { times } => format!("repeated {times} times"),
+        Layer::Reshape { shape: to } => format!("reshaped to {}", shape(to)),
+    }
+}
+
+fn scaler_words(model: &Model) -> String {
+    match model.scaler() {
+        Scaler::None => "none: the network sees the values as they are".to_owned(),
+        Scaler::Standard { .. } => "less the mean, divided by the deviation".to_owned(),
+        Scaler::MinMax { range: [from, to], clip, .. } => {
+            format!("into {from} to {to}{}", if *clip { ", held at the ends" } else { "" })
+        }
+    }
+}
+
+fn error_words(model: &Model) -> &'static str {
+    match model.error() {
+        ErrorMeasure::Mae => "mean absolute error of the scaled values",
+        ErrorMeasure::Mse => "mean squared error of the scaled values",
+    }
 }

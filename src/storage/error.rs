@@ -59,7 +59,7 @@ impl Cause {
             }
             next = source.source();
         }
-        Cause(secrets.hide(&text))
+        Cause(secrets.hide(&without_markup(&text)))
     }
 
     pub(super) fn text(text: impl Into<String>) -> Cause {
@@ -135,9 +135,26 @@ impl Fault {
             | E::NotImplemented { .. }
             | E::InvalidPath { .. }
             | E::UnknownConfigurationKey { .. } => Fault::Refused(Cause::new(&error, secrets)),
-            _ if is_final(&error) => Fault::Refused(Cause::new(&error, secrets)),
+            _ if is_final(&error) || is_refused_list(&error.to_string()) => Fault::Refused(Cause::new(&error, secrets)),
             _ => Fault::Passing(Cause::new(&error, secrets)),
         }
+    }
+}
+
+/// Whether S3 refused a list for good: the client tells what a list was answered in its text alone.
+fn is_refused_list(text: &str) -> bool {
+    ["status code: 401", "status code: 403", "<Code>NoSuchBucket</Code>"].iter().any(|sign| text.contains(sign))
+}
+
+/// S3's replies as a person reads them: the code and the message of the XML.
+fn without_markup(text: &str) -> String {
+    let element = |name: &str| {
+        let (_, behind) = text.split_once(&format!("<{name}>"))?;
+        Some(behind.split_once(&format!("</{name}>"))?.0)
+    };
+    match (text.split_once("<?xml"), element("Code"), element("Message")) {
+        (Some((before, _)), Some(code), Some(message)) => format!("{before}{code}, {message}"),
+        _ => text.to_string(),
     }
 }
 
@@ -174,6 +191,24 @@ mod tests {
         let cause = Cause::new(&generic("<AWSAccessKeyId>AKIA1234</AWSAccessKeyId> hunter22 hunter22"), &secrets);
         assert_eq!(cause.to_string(), "Generic S3 error: <AWSAccessKeyId>***</AWSAccessKeyId> *** ***");
         assert!(!format!("{cause:?} {secrets:?}").contains("hunter"));
+    }
+
+    #[test]
+    fn a_list_that_s3_refuses_is_not_repeated_and_its_reply_is_readable() {
+        let reply = |status: &str, code: &str| {
+            format!(
+                "Server returned non-2xx status code: {status}: <?xml version=\"1.0\"?>\n<Error><Code>{code}</Code>\
+                 <Message>No.</Message></Error>"
+            )
+        };
+        let Fault::Refused(cause) = Fault::of(generic(reply("404 Not Found", "NoSuchBucket")), &Secrets::default())
+        else {
+            panic!("a missing bucket stays missing")
+        };
+        assert!(cause.to_string().ends_with("status code: 404 Not Found: NoSuchBucket, No."), "{cause}");
+        let of = |status| Fault::of(generic(reply(status, "X")), &Secrets::default());
+        assert!(matches!(of("403 Forbidden"), Fault::Refused(_)));
+        assert!(matches!(of("503 Slow Down"), Fault::Passing(_)));
     }
 
     #[test]
