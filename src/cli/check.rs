@@ -15,7 +15,7 @@ use crate::settings::{Draft, Fault, Faults, SourceSection};
 use super::arguments::CheckOptions;
 use super::configuration;
 use super::engine::Input;
-use super::probes::{Asked, Finding, Probe, Seen, probes};
+use super::probes::{Asked, Finding, Probe, Seen, counted, probes};
 use super::replay;
 
 pub(super) fn check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
@@ -95,9 +95,7 @@ impl Report {
         for warning in &self.warnings {
             let _ = writeln!(text, "  {}", warning.to_string().replace('\n', "\n  "));
         }
-        if self.faults.0.is_empty() {
-            text.push_str("\nin order: nothing stands against a start\n");
-        }
+        text.push_str(if self.faults.0.is_empty() { "\nin order: nothing stands against a start\n" } else { "\n" });
         text
     }
 
@@ -133,7 +131,7 @@ fn configured(draft: &Draft) -> Vec<(&'static str, String)> {
         let (size, slide) = (humantime::format_duration(window.size), humantime::format_duration(window.slide));
         let span = if window.size == window.slide { format!("{size}") } else { format!("{size} every {slide}") };
         let by = if window.by.is_empty() { "all events".to_owned() } else { window.by.join(", ") };
-        ("window", format!("{}: {span} by {by}, {} aggregates", window.name, window.aggregates.len()))
+        ("window", format!("{}: {span} by {by}, {}", window.name, counted(window.aggregates.len(), "aggregate")))
     }));
     lines.extend(draft.detectors.iter().flatten().map(|section| {
         let over = match &section.spec.input {

@@ -12,8 +12,7 @@ use crate::domain::schema::{EventSchema, KeySource, TimeSource};
 use crate::settings::{Draft, nearest, quoted};
 
 use super::sample::Sample;
-use super::source::counted;
-use super::{Finding, scores};
+use super::{Finding, counted, scores};
 
 /// Devices of this kind report times after this; a time before it is most likely in another unit.
 const PLAUSIBLE_FROM: i64 = 946_684_800_000_000; // 2000-01-01

@@ -83,6 +83,12 @@ fn whole(error: &(dyn std::error::Error + 'static)) -> String {
     std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
 }
 
+/// `1 file`, `2 files`.
+pub(super) fn counted(count: usize, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}
+
 /// Everything outside that is asked, in the order of the summary.
 pub(super) fn probes() -> Vec<Probe> {
     vec![

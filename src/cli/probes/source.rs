@@ -9,7 +9,7 @@ use crate::sources::files::{FilesSpec, discover};
 use crate::sources::kafka::{KafkaSpec, inquire};
 
 use super::super::engine::{self, Input};
-use super::{Asked, Finding, PATIENCE, cluster, compare, sample, whole};
+use super::{Asked, Finding, PATIENCE, cluster, compare, counted, sample, whole};
 
 pub(super) fn probe(asked: &Asked) -> Vec<Finding> {
     match (&asked.input, &asked.draft.source) {
@@ -85,10 +85,4 @@ fn topics(section: &KafkaSection, draft: &Draft) -> Vec<Finding> {
         }
     }
     findings
-}
-
-/// `1 file`, `2 files`.
-pub(super) fn counted(count: usize, noun: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{ending}")
 }
