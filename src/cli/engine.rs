@@ -22,6 +22,7 @@ use crate::sinks::kafka::KafkaOutputSpec;
 use crate::sources::files::FilesSpec;
 use crate::sources::kafka::{KafkaSpec, Lost, Start as KafkaStart};
 use crate::storage::S3Options;
+use crate::storage::digest::Sha256;
 
 use super::arguments::ErrorMeasure;
 use super::placement::Placement;
@@ -90,7 +91,7 @@ fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> 
         detectors: detectors.into_iter().flatten().collect(),
         output: output(&settings.pipeline.name, &settings.output),
         plan: Plan::new(settings.pipeline.epoch, settings.pipeline.checkpoint_every),
-        configuration: Fingerprint::of(settings).0,
+        configuration: Fingerprint::of(settings).that_state_depends_on(),
     })
 }
 
@@ -161,9 +162,14 @@ fn output(pipeline: &str, section: &OutputSection) -> OutputSpec {
             topic: kafka.topic.clone(),
             progress_topic: None,
             properties: revealed(&kafka.librdkafka),
-            transactional_id: format!("tidewatch-{pipeline}"),
+            transactional_id: transactional_id(pipeline, &section.url),
         }),
     }
+}
+
+/// The same in every run into this output, and no other output's: a replay elsewhere must not end the live run's producer.
+fn transactional_id(pipeline: &str, url: &str) -> String {
+    format!("tidewatch-{pipeline}-{}", Sha256::of(url.as_bytes()).short())
 }
 
 /// Makes a model version.

@@ -40,6 +40,10 @@ struct State {
     /// A file's watermark before it is read is the one that its first event will give it.
     first: EventTime,
     is_paused: bool,
+    /// An event was accepted in this run.
+    has_spoken: bool,
+    /// It has ended, and its last account was closed.
+    is_settled: bool,
 }
 
 /// Where a partition begins: from the manifest, or at its beginning.
@@ -84,6 +88,8 @@ impl Intake {
                 phase: Phase::Behind,
                 first: begin.first,
                 is_paused: false,
+                has_spoken: false,
+                is_settled: false,
             };
             (id, state)
         });
@@ -91,19 +97,20 @@ impl Intake {
         Intake { worker, reader, decoder, spec, partitions, until, reads: Vec::new(), records: 0, bytes: 0 }
     }
 
-    /// Reads what is there, up to about `rows_max` records. Empty: nothing is there now.
-    pub fn read(&mut self, rows_max: usize, now: Instant) -> Result<Vec<Item>, SourceError> {
+    /// Reads what is there, up to about `rows_max` records. `None`: nothing is there now.
+    pub fn read(&mut self, rows_max: usize, now: Instant) -> Result<Option<Vec<Item>>, SourceError> {
         let mut reads = std::mem::take(&mut self.reads);
         if let Some(behind) = self.furthest_behind() {
             self.reader.prefer(behind);
         }
         self.reader.read(rows_max, &mut reads)?;
+        let is_quiet = reads.is_empty();
         let mut items = Vec::new();
         for read in reads.drain(..) {
             self.take(read, now, &mut items);
         }
         self.reads = reads;
-        Ok(items)
+        Ok((!is_quiet).then_some(items))
     }
 
     /// The partition that holds back the watermark.
@@ -138,6 +145,8 @@ impl Intake {
                     phase: Phase::New,
                     first: EventTime::MIN,
                     is_paused: false,
+                    has_spoken: false,
+                    is_settled: false,
                 };
                 self.partitions.insert(id, state);
             }
@@ -145,9 +154,9 @@ impl Intake {
                 let report = &mut self.state(partition).report;
                 report.skip_to(from);
                 let account = &mut report.account;
-                assert_eq!(account.to, from, "a loss begins where reading stopped");
-                account.counts.lost += (to.0 - from.0) as u64;
-                account.to = to;
+                // Retention may have moved on between two looks.
+                account.counts.lost += (to.0 - account.to.0).max(0) as u64;
+                account.to = account.to.max(to);
             }
         }
     }
@@ -166,7 +175,11 @@ impl Intake {
         let Decoded { events, rejects } = self.decoder.decode(raw, &state.report.account.partition);
         let admitted = state.admission.admit(events, raw);
         state.count(raw, admitted.accepted.len(), admitted.too_late.len(), rejects.len() + admitted.early.len());
-        state.phase = Phase::Behind;
+        // What is refused does not move the watermark: a partition that brings nothing else must not hold back the others.
+        if !admitted.accepted.is_empty() {
+            state.phase = Phase::Behind;
+            state.has_spoken = true;
+        }
         for refused in [&rejects, &admitted.early].into_iter().filter(|rejects| !rejects.is_empty()) {
             items.push(Item::Rows(Rows { table: Table::Quarantine, batch: refused::quarantine(raw, refused) }));
         }
@@ -179,25 +192,34 @@ impl Intake {
     }
 
     /// This worker's mark at the end of an epoch.
-    pub fn mark(&self, now: Instant, is_done: bool) -> Mark {
-        let (mut live, mut idle) = (None, None);
+    pub fn mark(&self, now: Instant) -> Mark {
+        let (mut live, mut idle, mut reading) = (None, None, None);
+        let lower = |least: &mut Option<EventTime>, watermark: EventTime| {
+            *least = Some(least.map_or(watermark, |least| least.min(watermark)));
+        };
         for state in self.partitions.values() {
             let watermark = state.watermark(&self.spec, self.until == Until::Closed);
             let is_idle = watermark != EventTime::MAX && state.is_idle(now, self.spec.idle_after);
-            let least = if is_idle { &mut idle } else { &mut live };
-            *least = Some(least.map_or(watermark, |least: EventTime| least.min(watermark)));
+            lower(if is_idle { &mut idle } else { &mut live }, watermark);
+            if !is_idle && state.phase != Phase::Ended {
+                lower(&mut reading, watermark);
+            }
         }
-        Mark { source: self.worker, live, idle, is_done }
+        Mark { source: self.worker, live, idle, reading, is_done: false, is_stopped: false }
     }
 
-    /// Closes the accounts at a checkpoint.
+    /// Closes the accounts at a checkpoint. One that has ended has a last one, and no more.
     pub fn close_accounts(&mut self) -> Vec<PartitionReport> {
         let spec = &self.spec;
         let close = |state: &mut State| {
+            if state.phase == Phase::Ended && state.is_settled {
+                return None;
+            }
+            state.is_settled = state.phase == Phase::Ended;
             let watermark = state.watermark(spec, false);
-            state.report.close(state.admission.seen(), watermark, state.phase == Phase::Ended)
+            Some(state.report.close(state.admission.seen(), watermark, state.phase == Phase::Ended))
         };
-        self.partitions.values_mut().map(close).collect()
+        self.partitions.values_mut().filter_map(close).collect()
     }
 
     /// Pauses partitions that ran further ahead of the slowest one than `max_drift`, and lets go on those that no longer are.
@@ -238,10 +260,13 @@ impl State {
 
     fn is_idle(&self, now: Instant, idle_after: Duration) -> bool {
         match self.phase {
+            // Nobody listens to it, so its silence means nothing.
+            _ if self.is_paused => false,
             Phase::Behind => false,
             // Nothing was ever said here: waiting for it would hold back everything from the start.
-            Phase::CaughtUp { .. } | Phase::Ended if self.admission.seen() == EventTime::MIN => true,
-            Phase::Ended => false,
+            Phase::CaughtUp { .. } if self.admission.seen() == EventTime::MIN => true,
+            // One that had nothing new in this run may have been silent for long.
+            Phase::Ended => !self.has_spoken,
             Phase::CaughtUp { at } => now.saturating_duration_since(at) >= idle_after,
             Phase::New => true,
         }

@@ -81,7 +81,7 @@ fn intake(until: Until, reads: Vec<Read>) -> (Intake, std::rc::Rc<std::cell::Ref
 }
 
 fn read_all(intake: &mut Intake, now: Instant) -> Vec<Item> {
-    (0..10).flat_map(|_| intake.read(100, now).unwrap()).collect()
+    (0..10).flat_map(|_| intake.read(100, now).unwrap().unwrap_or_default()).collect()
 }
 
 fn shown(time: Option<EventTime>) -> String {
@@ -94,7 +94,7 @@ fn shown(time: Option<EventTime>) -> String {
 }
 
 fn mark(intake: &Intake, now: Instant) -> String {
-    let Mark { live, idle, .. } = intake.mark(now, false);
+    let Mark { live, idle, .. } = intake.mark(now);
     format!("live {} idle {}", shown(live), shown(idle))
 }
 
