@@ -103,7 +103,7 @@ impl Aggregate {
         let number: u16 = digits.parse().ok().filter(|number| *number > 0)?;
         match digits.len() {
             2 => Some(Aggregate::Percentile(10 * number)),
-            3 if number % 10 != 0 => Some(Aggregate::Percentile(number)),
+            3 if !number.is_multiple_of(10) => Some(Aggregate::Percentile(number)),
             _ => None,
         }
     }

@@ -293,6 +293,28 @@ fn groups_without_events_in_kept_panes_are_forgotten() {
     assert!(stage.state_bytes() < 100_000, "{} bytes", stage.state_bytes());
 }
 
+#[test]
+fn the_state_of_percentiles_costs_little_more_than_the_values() {
+    const FIELDS: [&str; 2] = ["float", "int"];
+    let aggregates: Vec<(&str, &str)> =
+        FIELDS.iter().flat_map(|field| ["mean", "stddev", "min", "max", "p95"].map(|name| (*field, name))).collect();
+    let mut stage = stage(&spec(60 * SECOND, 10 * SECOND, &["key"], &aggregates, 60 * SECOND));
+    const KEYS: usize = 1000;
+    for second in 0..140 {
+        let event = |key: usize| {
+            let (time, value) = (second * SECOND, second * 1000 + key as i64);
+            Event { time, key: format!("pump-{key}"), float: Some(value as f64), int: Some(value), ..Event::default() }
+        };
+        stage.on_batch(batch(&(0..KEYS).map(event).collect::<Vec<_>>()), &mut Output::default());
+        let watermark = EventTime(second * SECOND);
+        let end = EpochEnd { epoch: Epoch(second as u64), is_checkpoint: false, publish: watermark, retain: watermark };
+        stage.on_epoch_end(end, &mut Output::default());
+    }
+    // Thirteen panes of ten values; 10,000 keys with ten fields take fifty times as much: under 160 MiB.
+    let values = 13 * 10 * KEYS * FIELDS.len();
+    assert!(stage.state_bytes() < 12 * values + 600_000, "{} bytes for {values} values", stage.state_bytes());
+}
+
 /// A stage with something of every kind of accumulator in it, corrections included.
 fn full_stage(spec: &WindowSpec, order: impl Fn(usize) -> usize) -> Windows {
     let mut stage = stage(spec);
@@ -303,14 +325,14 @@ fn full_stage(spec: &WindowSpec, order: impl Fn(usize) -> usize) -> Windows {
             key: format!("pump-{}", index % 3),
             partition: 1,
             offset: index,
-            float: (index % 5 != 0).then(|| 0.1 * index as f64),
+            float: (index % 5 != 0).then_some(0.1 * index as f64),
             int: Some(index * 1_000_000_007_000_003),
             bool: Some(index % 2 == 0),
             text: Some(format!("text-{}", index % 7)),
         }
     };
     let events: Vec<Event> = (0..2000).map(event).collect();
-    let mut end = |publish: i64, stage: &mut Windows| {
+    let end = |publish: i64, stage: &mut Windows| {
         let end = EpochEnd {
             epoch: Epoch(0),
             is_checkpoint: true,

@@ -69,7 +69,7 @@ enum Family {
 fn value_of(family: Family, a: u64, b: u64) -> f64 {
     let unit = |bits: u64| (bits >> 11) as f64 / (1u64 << 53) as f64 - 0.5;
     let (u, w) = (unit(a), unit(b));
-    let value = match family {
+    match family {
         Family::Offset => 1e9 + 4.0 * u,
         Family::Plain => 50.0 + 40.0 * u,
         Family::Lognormal => u * (30.0 * w).exp(),
@@ -80,8 +80,7 @@ fn value_of(family: Family, a: u64, b: u64) -> f64 {
         Family::MostlyZeros if b.is_multiple_of(3) => u,
         Family::MostlyZeros if b.is_multiple_of(2) => -0.0,
         Family::MostlyZeros => 0.0,
-    };
-    value
+    }
 }
 
 /// Two families meet in one accumulator, so that every form and every change of form is passed through.
