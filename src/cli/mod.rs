@@ -19,11 +19,14 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::observe::{logging, panic};
+use crate::scoring;
 
 use arguments::{Arguments, Verb};
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    // SAFETY: nothing has been started yet, so this is the only thread.
+    unsafe { scoring::single_threaded() };
     let arguments = Arguments::parse();
     if let Err(error) = logging::start(arguments.logs.format(), arguments.logs.verbosity()) {
         return report(&Refusal::new(error.to_string()).into());

@@ -23,9 +23,13 @@ pub(super) fn replay(options: &ReplayOptions, is_quiet: bool) -> anyhow::Result<
     let progress = Arc::new(Progress::default());
     let shown =
         (!is_quiet).then(|| Shown::start(progress.clone())).transpose().context("no thread for the progress")?;
-    let done = engine::run(Job { settings, input, placement, stop, progress });
+    let done = engine::run(Job { settings, input, placement, stop: stop.clone(), progress });
     drop(shown);
-    done
+    done?;
+    if stop.is_requested() {
+        anyhow::bail!("interrupted; what was read is committed, and the same command goes on from there");
+    }
+    Ok(())
 }
 
 fn input(from: &[String], settings: &Settings) -> Result<Input, Refusal> {

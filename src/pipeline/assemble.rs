@@ -170,6 +170,7 @@ impl Assembly<'_> {
             watermarks: Watermarks::new(self.share.workers, spec.watermark.idle_retention),
             stages: windows.iter().map(|window| window.name.clone()).collect(),
             has_outbox: spec.output.kafka.is_some(),
+            until: spec.until,
         })
     }
 

@@ -14,6 +14,7 @@ use crate::domain::time::EventTime;
 use crate::domain::watermark::WatermarkSpec;
 use crate::pipeline::account::PartitionReport;
 use crate::pipeline::parcel::Item;
+use crate::pipeline::spec::Until;
 use crate::pipeline::watermarks::Mark;
 use crate::sources::{Partition, Read, Reader, SourceError};
 
@@ -59,8 +60,7 @@ pub struct Intake {
     decoder: Box<dyn Decode>,
     spec: WatermarkSpec,
     partitions: BTreeMap<PartitionId, State>,
-    /// At the end of a partition its watermark becomes `MAX`: everything closes.
-    closes_at_end: bool,
+    until: Until,
     reads: Vec<Read>,
     /// Records and bytes handed on, for progress.
     pub records: u64,
@@ -74,7 +74,7 @@ impl Intake {
         decoder: Box<dyn Decode>,
         spec: WatermarkSpec,
         begins: Vec<Begin>,
-        closes_at_end: bool,
+        until: Until,
     ) -> Intake {
         let partitions = begins.into_iter().map(|begin| {
             let id = begin.partition.id;
@@ -88,7 +88,7 @@ impl Intake {
             (id, state)
         });
         let partitions = partitions.collect();
-        Intake { worker, reader, decoder, spec, partitions, closes_at_end, reads: Vec::new(), records: 0, bytes: 0 }
+        Intake { worker, reader, decoder, spec, partitions, until, reads: Vec::new(), records: 0, bytes: 0 }
     }
 
     /// Reads what is there, up to about `rows_max` records. Empty: nothing is there now.
@@ -142,7 +142,9 @@ impl Intake {
                 self.partitions.insert(id, state);
             }
             Read::Lost { partition, from, to } => {
-                let account = &mut self.state(partition).report.account;
+                let report = &mut self.state(partition).report;
+                report.skip_to(from);
+                let account = &mut report.account;
                 assert_eq!(account.to, from, "a loss begins where reading stopped");
                 account.counts.lost += (to.0 - from.0) as u64;
                 account.to = to;
@@ -180,7 +182,7 @@ impl Intake {
     pub fn mark(&self, now: Instant, is_done: bool) -> Mark {
         let (mut live, mut idle) = (None, None);
         for state in self.partitions.values() {
-            let watermark = state.watermark(&self.spec, self.closes_at_end);
+            let watermark = state.watermark(&self.spec, self.until == Until::Closed);
             let is_idle = watermark != EventTime::MAX && state.is_idle(now, self.spec.idle_after);
             let least = if is_idle { &mut idle } else { &mut live };
             *least = Some(least.map_or(watermark, |least: EventTime| least.min(watermark)));
@@ -222,7 +224,7 @@ impl Intake {
 
     /// Whether nothing will ever come any more.
     pub fn is_exhausted(&self) -> bool {
-        self.partitions.values().all(|state| state.phase == Phase::Ended)
+        self.until != Until::Stopped && self.partitions.values().all(|state| state.phase == Phase::Ended)
     }
 }
 
@@ -260,3 +262,7 @@ impl State {
         counts.quarantined += quarantined as u64;
     }
 }
+
+#[cfg(test)]
+#[path = "intake_tests.rs"]
+mod tests;

@@ -27,6 +27,7 @@ use crate::pipeline::parcel::{Item, Parcel};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::route::route;
 use crate::pipeline::shared::Shared;
+use crate::pipeline::spec::Until;
 use crate::pipeline::watermarks::Watermarks;
 use crate::sinks::parquet::{Object, Publication, TableSink};
 use crate::storage::Storage;
@@ -50,6 +51,7 @@ pub struct StagingSpec {
     pub stages: Vec<String>,
     /// Anomalies also go to Kafka.
     pub has_outbox: bool,
+    pub until: Until,
 }
 
 /// A checkpoint on its way to the store.
@@ -181,11 +183,18 @@ pub fn stage<'scope>(
             input.for_each(|capability, parcel| {
                 let time = *capability.time();
                 for item in &parcel.0 {
-                    if let Item::Mark { mark, .. } = item
-                        && !mark.is_done
-                    {
-                        let newest = staging.clock.newest_ended.get().map_or(time, |newest| newest.max(time));
-                        staging.clock.newest_ended.set(Some(newest));
+                    match item {
+                        // A cluster stops as one, whichever process was told.
+                        Item::Mark { mark, .. } if mark.is_done => {
+                            if staging.spec.until == Until::Stopped {
+                                shared.stop.request();
+                            }
+                        }
+                        Item::Mark { .. } => {
+                            let newest = staging.clock.newest_ended.get().map_or(time, |newest| newest.max(time));
+                            staging.clock.newest_ended.set(Some(newest));
+                        }
+                        _ => {}
                     }
                 }
                 open.entry(time).or_insert_with(|| (capability.retain(0), Vec::new())).1.append(&mut parcel.0);

@@ -207,6 +207,5 @@ pub fn intake(
     };
     let begins = mine.into_iter().map(begin).collect();
     let decoder: Box<dyn Decode> = Box::new(JsonDecoder::new(&spec.events)?);
-    let closes_at_end = spec.until == Until::Closed;
-    Ok(Intake::new(worker, reader, decoder, spec.watermark.clone(), begins, closes_at_end))
+    Ok(Intake::new(worker, reader, decoder, spec.watermark.clone(), begins, spec.until))
 }

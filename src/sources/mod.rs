@@ -70,7 +70,7 @@ pub enum SourceError {
     Broker(#[from] BrokerError),
     #[error(
         "offset {wanted} of `{topic}` partition {partition} was deleted before it was read, the first there is {first}: \
-         set `on_lost = \"record\"` to go on and record the loss, or start anew with another output"
+         set `on_lost = \"continue\"` to go on and record the loss, or start anew with another output"
     )]
     Deleted { topic: String, partition: i32, wanted: Offset, first: Offset },
     #[error(
