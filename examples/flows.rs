@@ -3,11 +3,17 @@
 //! ```sh
 //! cargo run --release --example flows -- --rows 2000000 --partitions 8 --devices 200 --seed 7 --to flows/
 //! ```
-//! The same arguments give the same bytes. `--rows 1000 --partitions 1 --to -` writes to standard output.
+//! The same arguments give the same bytes. `--rows 1000 --partitions 1 --to -` writes to standard output,
+//! `--to kafka://localhost:9092/iomt-flows` to the partitions of a topic that exists.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 /// The numeric fields of a flow, in the order in which CICIoT2023 has them, with the size of a typical value.
 const FIELDS: [(&str, f64); 39] = [
@@ -128,6 +134,46 @@ fn flow(random: &mut Random, at_ms: i64, device: u64, out: &mut impl Write) -> i
     writeln!(out, ",\"label\":\"{}\"}}", LABELS[label])
 }
 
+/// A line is a record of one partition.
+struct ToPartition {
+    producer: BaseProducer,
+    topic: String,
+    partition: i32,
+    line: Vec<u8>,
+}
+
+impl ToPartition {
+    fn new(place: &str, partition: u64) -> Result<ToPartition, Box<dyn std::error::Error>> {
+        let (brokers, topic) = place.split_once('/').ok_or("--to kafka:// wants brokers/topic")?;
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", brokers).set("linger.ms", "20").set("enable.idempotence", "true");
+        let (producer, partition) = (config.create()?, i32::try_from(partition)?);
+        Ok(ToPartition { producer, topic: topic.to_owned(), partition, line: Vec::new() })
+    }
+}
+
+impl Write for ToPartition {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        while self.line.ends_with(b"\n") {
+            let payload = &self.line[..self.line.len() - 1];
+            let record = BaseRecord::<(), [u8]>::to(&self.topic).partition(self.partition).payload(payload);
+            match self.producer.send(record) {
+                Ok(()) => self.line.clear(),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                    self.producer.poll(Duration::from_millis(10));
+                }
+                Err((error, _)) => return Err(io::Error::other(error)),
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.producer.flush(Duration::from_secs(60)).map_err(io::Error::other)
+    }
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Arguments { rows, partitions, devices, seed, rows_per_second, to } = arguments()?;
     let mut random = Random(seed);
@@ -135,6 +181,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for partition in 0..partitions {
         outputs.push(if to == "-" {
             Box::new(BufWriter::new(io::stdout()))
+        } else if let Some(place) = to.strip_prefix("kafka://") {
+            Box::new(ToPartition::new(place, partition)?)
         } else {
             std::fs::create_dir_all(&to)?;
             let path = Path::new(&to).join(format!("flows-{partition}.ndjson"));

@@ -24,6 +24,7 @@ use crate::settings::{
 use crate::sinks::kafka::KafkaOutputSpec;
 use crate::sources::files::FilesSpec;
 use crate::sources::kafka::{KafkaSpec, Lost, Start as KafkaStart};
+use crate::storage::digest::Sha256;
 use crate::storage::{S3Account, S3Options};
 
 use super::arguments::ErrorMeasure;
@@ -93,7 +94,7 @@ fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> 
         detectors: detectors.into_iter().flatten().collect(),
         output: output(&settings.pipeline.name, &settings.output),
         plan: Plan::new(settings.pipeline.epoch, settings.pipeline.checkpoint_every),
-        configuration: Fingerprint::of(settings).0,
+        configuration: Fingerprint::of(settings).that_state_depends_on(),
     })
 }
 
@@ -173,25 +174,31 @@ fn output(pipeline: &str, section: &OutputSection) -> OutputSpec {
         },
         publish_every: section.publish_every,
         file_size: section.file_size,
-        kafka: section.kafka.as_ref().map(|kafka| kafka_output(pipeline, kafka)),
+        kafka: section.kafka.as_ref().map(|kafka| kafka_output(pipeline, &section.url, kafka)),
     }
 }
 
-pub(super) fn kafka_output(pipeline: &str, section: &KafkaOutputSection) -> KafkaOutputSpec {
+/// The topic of anomalies, beside the output at `url`.
+pub(super) fn kafka_output(pipeline: &str, url: &str, section: &KafkaOutputSection) -> KafkaOutputSpec {
     KafkaOutputSpec {
         brokers: section.brokers.clone(),
         topic: section.topic.clone(),
         progress_topic: None,
         properties: revealed(&section.librdkafka),
-        transactional_id: format!("tidewatch-{pipeline}"),
+        transactional_id: transactional_id(pipeline, url),
     }
+}
+
+/// The same in every run into this output, and no other output's: a replay elsewhere must not end the live run's producer.
+fn transactional_id(pipeline: &str, url: &str) -> String {
+    format!("tidewatch-{pipeline}-{}", Sha256::of(url.as_bytes()).short())
 }
 
 /// Whose output a run of these settings would write.
 pub(super) fn identity(settings: &Settings, input: &Input) -> anyhow::Result<Identity> {
     // No model has a part in it.
     let spec = pipeline(&Settings { detectors: Vec::new(), ..settings.clone() }, input)?;
-    let configuration = Fingerprint::of(settings).0;
+    let configuration = Fingerprint::of(settings).that_state_depends_on();
     Ok(Identity { source: spec.source_identity(), pipeline: spec.name, configuration })
 }
 

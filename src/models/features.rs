@@ -46,15 +46,22 @@ pub enum Scaler {
 }
 
 impl Scaler {
-    /// What the network sees of feature `index`'s raw value.
-    #[inline]
-    pub fn scaled(&self, index: usize, raw: f64) -> f64 {
+    /// What the network sees of a row's raw values, one a feature.
+    pub fn scale(&self, raw: &[f64], scaled: &mut [f32]) {
         match self {
-            Scaler::None => raw,
-            Scaler::Standard { mean, deviation } => (raw - mean[index]) / deviation[index],
+            Scaler::None => raw.iter().zip(scaled).for_each(|(raw, scaled)| *scaled = *raw as f32),
+            Scaler::Standard { mean, deviation } => {
+                let numbers = mean.iter().zip(deviation);
+                for ((raw, scaled), (mean, deviation)) in raw.iter().zip(scaled).zip(numbers) {
+                    *scaled = ((raw - mean) / deviation) as f32;
+                }
+            }
             Scaler::MinMax { scale, offset, range, clip } => {
-                let scaled = raw * scale[index] + offset[index];
-                if *clip { scaled.clamp(range[0], range[1]) } else { scaled }
+                let [low, high] = if *clip { *range } else { [f64::NEG_INFINITY, f64::INFINITY] };
+                let numbers = scale.iter().zip(offset);
+                for ((raw, scaled), (scale, offset)) in raw.iter().zip(scaled).zip(numbers) {
+                    *scaled = (raw * scale + offset).clamp(low, high) as f32;
+                }
             }
         }
     }
@@ -152,18 +159,24 @@ mod tests {
         assert_eq!(InputLayout::of(&[50, 12], 50), None);
     }
 
+    fn scaled(scaler: &Scaler, raw: f64) -> f64 {
+        let mut scaled = [0.0];
+        scaler.scale(&[raw], &mut scaled);
+        f64::from(scaled[0])
+    }
+
     #[test]
     fn a_clipping_scaler_holds_values_at_the_ends_of_its_range() {
         let scaler = Scaler::MinMax { scale: vec![0.5], offset: vec![0.0], range: [0.0, 1.0], clip: true };
-        assert_eq!([-1.0, 1.0, 9.0].map(|raw| scaler.scaled(0, raw)), [0.0, 0.5, 1.0]);
+        assert_eq!([-1.0, 1.0, 9.0].map(|raw| scaled(&scaler, raw)), [0.0, 0.5, 1.0]);
     }
 
     #[test]
     fn unscaling_gives_back_the_users_units() {
         let standard = Scaler::Standard { mean: vec![10.0], deviation: vec![4.0] };
-        assert_eq!(standard.unscaled(0, standard.scaled(0, 18.0)), 18.0);
+        assert_eq!(standard.unscaled(0, scaled(&standard, 18.0)), 18.0);
         let min_max = Scaler::MinMax { scale: vec![0.25], offset: vec![-1.0], range: [0.0, 1.0], clip: false };
-        assert_eq!(min_max.unscaled(0, min_max.scaled(0, 7.0)), 7.0);
+        assert_eq!(min_max.unscaled(0, scaled(&min_max, 7.0)), 7.0);
     }
 
     #[test]

@@ -273,7 +273,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(300))]
+        #![proptest_config(ProptestConfig::with_cases(100))]
 
         #[test]
         fn a_damaged_folder_gives_an_error_or_a_sound_model(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {

@@ -12,6 +12,7 @@ pub struct Progress {
     rows_total: AtomicU64,
     bytes_total: AtomicU64,
     watermark: AtomicI64,
+    unscored: AtomicU64,
 }
 
 impl Default for Progress {
@@ -22,6 +23,7 @@ impl Default for Progress {
             rows_total: AtomicU64::new(0),
             bytes_total: AtomicU64::new(0),
             watermark: AtomicI64::new(EventTime::MIN.0),
+            unscored: AtomicU64::new(0),
         }
     }
 }
@@ -52,6 +54,15 @@ impl Progress {
     /// Records that will be read, of one more input.
     pub fn expect_rows(&self, rows: u64) {
         self.rows_total.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Rows that a detector gave no finite score.
+    pub fn add_unscored(&self, rows: u64) {
+        self.unscored.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    pub fn unscored(&self) -> u64 {
+        self.unscored.load(Ordering::Relaxed)
     }
 
     pub fn set_watermark(&self, watermark: EventTime) {

@@ -1,6 +1,5 @@
 //! Puts a worker's dataflow together: which stage hears which edge, and what it restores first.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,12 +10,11 @@ use timely::worker::Worker;
 use crate::checkpoint::state;
 use crate::domain::detector::DetectorInput;
 use crate::domain::table::Table;
-use crate::domain::time::EventTime;
 use crate::pipeline::PipelineError;
 use crate::pipeline::commit::commit;
 use crate::pipeline::committer::Committer;
 use crate::pipeline::host::{Hosted, host};
-use crate::pipeline::ingest::{Clock, Ingested, Progressed, ingest};
+use crate::pipeline::ingest::{Clock, IngestSpec, Ingested, Progressed, ingest};
 use crate::pipeline::route::{Split, route};
 use crate::pipeline::scored::{EventsKept, ScoredWindows, score_events};
 use crate::pipeline::shared::Shared;
@@ -57,29 +55,22 @@ impl Assembly<'_> {
         let (spec, share, shared) = (self.spec, self.share, self.shared);
         let (flow, committed) = (Handle::new(), Handle::new());
         let progressed = Progressed { flow: flow.clone(), committed: committed.clone() };
-        let clock = Rc::new(Clock { newest_ended: Cell::new(None), slowest: Cell::new(EventTime::MIN) });
+        let clock = Rc::new(Clock::default());
         let watermarks = || Watermarks::new(share.workers, spec.watermark.idle_retention);
-        let mut failed = None;
         worker.dataflow::<u64, _, _>(|scope| {
             let intake = |activator: timely::scheduling::SyncActivator| {
+                // An operator that is gone needs no waking.
                 let wake = Box::new(move || {
-                    // An operator that is gone needs no waking.
                     let _ = activator.activate();
                 });
                 start::intake(spec, self.process, self.start, (share.worker, share.workers), wake)
             };
-            let first = self.start.first_epoch;
-            let ingested = ingest(scope, first, spec.plan, clock.clone(), progressed, shared.clone(), intake);
-            let Ingested { events, aside } = match ingested {
-                Ok(ingested) => ingested,
-                Err(error) => {
-                    failed = Some(error);
-                    return;
-                }
-            };
+            let (first, plan) = (self.start.first_epoch, spec.plan);
+            let ingest_spec = IngestSpec { first, plan, clock: clock.clone(), progressed, shared: shared.clone() };
+            let Ingested { events, aside } = ingest(scope, ingest_spec, intake);
             let mut rows = vec![aside];
             if spec.output.events != EventsKept::None || !scorers.is_empty() {
-                rows.push(score_events(events.clone(), scorers, spec.output.events));
+                rows.push(score_events(events.clone(), scorers, spec.output.events, shared.progress.clone()));
             }
             for (number, WindowStage { name, stage, split }) in windows.into_iter().enumerate() {
                 let hosted = Hosted { stage, number: number as u16, plan: spec.plan, watermarks: watermarks() };
@@ -89,10 +80,7 @@ impl Assembly<'_> {
             let reports = stage(rows, staging, clock, shared.clone());
             commit(reports, committer, shared.clone()).probe_with(&committed);
         });
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(committed),
-        }
+        Ok(committed)
     }
 
     fn windows(&self) -> Result<Vec<WindowStage>, PipelineError> {
@@ -104,7 +92,7 @@ impl Assembly<'_> {
             let name = format!("windows/{}", window.name);
             let mut stage: Box<dyn Stage> = match scorers.is_empty() {
                 true => Box::new(windows),
-                false => Box::new(ScoredWindows { windows, scorers, table }),
+                false => Box::new(ScoredWindows { windows, scorers, table, progress: self.shared.progress.clone() }),
             };
             stage.restore(&self.state_of(&name)?, self.share)?;
             let mut hash = GroupHash::new(window, &events)?;
@@ -154,8 +142,8 @@ impl Assembly<'_> {
         };
         let generation = self.start.generation();
         let mut sink = TableSink::new(files, Writer { generation, worker: self.share.worker });
-        for (id, name) in self.partition_names() {
-            sink.name_partition(id, &name);
+        for (id, name) in &self.start.sources {
+            sink.name_partition(*id, name);
         }
         let mine = self.start.staged.iter().enumerate();
         for (_, staged) in mine.filter(|(index, _)| index % self.share.workers == self.share.worker) {
@@ -171,17 +159,5 @@ impl Assembly<'_> {
             stages: windows.iter().map(|window| window.name.clone()).collect(),
             has_outbox: spec.output.kafka.is_some(),
         })
-    }
-
-    /// Every partition there is at the start: rows of any may come to any worker.
-    fn partition_names(&self) -> Vec<(crate::domain::ids::PartitionId, String)> {
-        match &self.process.source {
-            start::Source::Kafka(client) => {
-                client.partitions().into_iter().map(|partition| (partition.id, partition.name)).collect()
-            }
-            start::Source::Files(_, found) => {
-                found.iter().map(|file| (file.partition.id, file.partition.name.clone())).collect()
-            }
-        }
     }
 }

@@ -22,20 +22,33 @@ use crate::pipeline::intake::Intake;
 use crate::pipeline::parcel::{Item, Parcel};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::shared::Shared;
+use crate::pipeline::watermarks::Mark;
+use crate::sources::SourceError;
 
 /// What the operators of one worker tell each other without timely.
 #[derive(Debug)]
 pub struct Clock {
     /// The newest epoch that any source worker has ended.
     pub newest_ended: Cell<Option<u64>>,
-    /// The global watermark: that of the slowest partition.
+    /// The least watermark that is still being read anywhere.
     pub slowest: Cell<EventTime>,
+    /// The store takes what is handed to it.
+    pub has_room: Cell<bool>,
+}
+
+impl Default for Clock {
+    fn default() -> Clock {
+        Clock { newest_ended: Cell::new(None), slowest: Cell::new(EventTime::MIN), has_room: Cell::new(true) }
+    }
 }
 
 /// A batch of so many records leaves the reader at a time, a few batches an activation.
 const BATCH_ROWS: usize = 4096;
 const BATCHES_PER_ACTIVATION: usize = 8;
-const THROTTLED: Duration = Duration::from_micros(500);
+
+/// How soon to look again while the windows are behind, the store is, or a partition waits for others.
+const BEHIND_WINDOWS: Duration = Duration::from_micros(500);
+const BEHIND_STORE: Duration = Duration::from_millis(10);
 const HELD: Duration = Duration::from_millis(5);
 
 /// How far the dataflow has come.
@@ -47,19 +60,30 @@ pub struct Progressed {
     pub committed: Handle<u64>,
 }
 
+/// What the operator needs to know of the run.
+pub struct IngestSpec {
+    /// The epoch to begin with.
+    pub first: Epoch,
+    pub plan: Plan,
+    pub clock: Rc<Clock>,
+    pub progressed: Progressed,
+    pub shared: Shared,
+}
+
 /// The state of the operator on one worker.
 struct Ingest {
+    spec: IngestSpec,
     intake: Intake,
-    plan: Plan,
-    clock: Rc<Clock>,
-    progressed: Progressed,
-    shared: Shared,
     workers: usize,
     epoch_began: Instant,
     epoch_bytes: u64,
+    /// Since when it is throttled, and for how long it was before: while nobody reads, silence means nothing.
+    throttled_since: Option<Instant>,
+    throttled: Duration,
 }
 
 /// What one activation does next.
+#[derive(Clone, Copy)]
 enum Next {
     /// There may be more to read.
     Again,
@@ -72,83 +96,148 @@ enum Next {
     Failed,
 }
 
+/// What leaves in one activation.
+#[derive(Default)]
+struct Given {
+    events: Vec<Item>,
+    aside: Vec<Item>,
+}
+
 impl Ingest {
-    fn step(&mut self, epoch: Epoch, events: &mut Vec<Item>, aside: &mut Vec<Item>) -> Next {
+    fn step(&mut self, epoch: Epoch, given: &mut Given) -> Next {
         let now = Instant::now();
-        if self.shared.failed() {
+        if self.spec.shared.failed() {
             return Next::Failed;
         }
-        if self.is_throttled(epoch) {
-            return Next::Wait(THROTTLED);
-        }
-        if self.shared.stop.is_requested() || self.intake.is_exhausted() {
+        if self.spec.shared.stop.is_requested() || self.intake.is_exhausted() {
             return Next::Finish;
         }
-        if let Err(error) = self.read(now, events, aside) {
-            self.shared.fail(error.into());
-            return Next::Failed;
+        if let Some(wait) = self.throttle(epoch, now) {
+            return Next::Wait(wait);
         }
+        let is_quiet = match self.read(now, given) {
+            Ok(is_quiet) => is_quiet,
+            Err(error) => {
+                self.spec.shared.fail(error.into());
+                return Next::Failed;
+            }
+        };
         let elapsed = now.saturating_duration_since(self.epoch_began);
-        let is_overtaken = self.clock.newest_ended.get().is_some_and(|newest| newest >= epoch.0);
-        let is_full = self.intake.bytes - self.epoch_bytes >= self.plan.epoch_bytes_max as u64;
-        if elapsed >= self.plan.epoch_every || is_full || is_overtaken {
+        let epoch_every = self.spec.plan.epoch_every;
+        let is_overtaken = self.spec.clock.newest_ended.get().is_some_and(|newest| newest >= epoch.0);
+        let is_full = self.intake.bytes - self.epoch_bytes >= self.spec.plan.epoch_bytes_max as u64;
+        if elapsed >= epoch_every || is_full || is_overtaken {
             Next::EndEpoch
-        } else if events.is_empty() && aside.is_empty() {
+        } else if is_quiet {
             // Nobody wakes us when the slowest partition has caught up.
-            let held = if self.intake.is_held() { HELD } else { self.plan.epoch_every };
-            Next::Wait(held.min(self.plan.epoch_every - elapsed))
+            let wait = if self.intake.is_held() { HELD } else { epoch_every };
+            Next::Wait(wait.min(epoch_every - elapsed))
         } else {
             Next::Again
         }
     }
 
-    fn is_throttled(&self, epoch: Epoch) -> bool {
-        let Plan { epochs_ahead, checkpoints_ahead, checkpoint_epochs, .. } = self.plan;
-        self.progressed.flow.less_than(&epoch.0.saturating_sub(epochs_ahead))
-            || self.progressed.committed.less_than(&epoch.0.saturating_sub(checkpoints_ahead * checkpoint_epochs))
+    /// How long to wait for the windows or the store, if they are too far behind.
+    fn throttle(&mut self, epoch: Epoch, now: Instant) -> Option<Duration> {
+        let Plan { epochs_ahead, checkpoints_ahead, checkpoint_epochs, .. } = self.spec.plan;
+        let progressed = &self.spec.progressed;
+        let uncommitted = epoch.0.saturating_sub(checkpoints_ahead * checkpoint_epochs);
+        let wait = if progressed.committed.less_than(&uncommitted) || !self.spec.clock.has_room.get() {
+            Some(BEHIND_STORE)
+        } else if progressed.flow.less_than(&epoch.0.saturating_sub(epochs_ahead)) {
+            Some(BEHIND_WINDOWS)
+        } else {
+            None
+        };
+        match (wait, self.throttled_since) {
+            (Some(_), None) => self.throttled_since = Some(now),
+            (None, Some(since)) => {
+                self.throttled += now.saturating_duration_since(since);
+                self.throttled_since = None;
+            }
+            _ => {}
+        }
+        wait
     }
 
-    fn read(
-        &mut self,
-        now: Instant,
-        events: &mut Vec<Item>,
-        aside: &mut Vec<Item>,
-    ) -> Result<(), crate::sources::SourceError> {
-        self.intake.align(self.clock.slowest.get())?;
+    /// Reads a few batches; tells whether nothing was there.
+    fn read(&mut self, now: Instant, given: &mut Given) -> Result<bool, SourceError> {
+        self.intake.align(self.spec.clock.slowest.get())?;
         let (records, bytes) = (self.intake.records, self.intake.bytes);
+        let mut is_quiet = true;
         for _ in 0..BATCHES_PER_ACTIVATION {
-            let before = self.intake.records;
-            for item in self.intake.read(BATCH_ROWS, now)? {
+            let Some(items) = self.intake.read(BATCH_ROWS, now - self.throttled)? else { break };
+            is_quiet = false;
+            for item in items {
                 match item {
-                    Item::Events(_) => events.push(item),
+                    Item::Events(_) => given.events.push(item),
                     Item::Found { id, name, .. } => {
                         let found = |target| Item::Found { target, id, name: name.clone() };
-                        aside.extend((0..self.workers).map(found));
+                        given.aside.extend((0..self.workers).map(found));
                     }
-                    _ => aside.push(item),
+                    _ => given.aside.push(item),
                 }
             }
-            if self.intake.records == before {
-                break;
-            }
         }
-        self.shared.progress.add(self.intake.records - records, self.intake.bytes - bytes);
-        Ok(())
+        self.spec.shared.progress.add(self.intake.records - records, self.intake.bytes - bytes);
+        Ok(is_quiet)
     }
 
     /// What ends `epoch`: a mark for every worker on both edges, and the accounts at a checkpoint.
-    fn end(&mut self, epoch: Epoch, is_done: bool, events: &mut Vec<Item>, aside: &mut Vec<Item>) {
+    fn end(&mut self, epoch: Epoch, is_done: bool, given: &mut Given) {
         let now = Instant::now();
-        let mark = self.intake.mark(now, is_done);
-        if self.plan.is_checkpoint(epoch) {
-            aside.extend(self.intake.close_accounts().into_iter().map(Item::Account));
+        let is_stopped = is_done && self.spec.shared.stop.is_requested();
+        let mark = Mark { is_done, is_stopped, ..self.intake.mark(now - self.throttled) };
+        if self.spec.plan.is_checkpoint(epoch) {
+            given.aside.extend(self.intake.close_accounts().into_iter().map(Item::Account));
         }
         for target in 0..self.workers {
-            events.push(Item::Mark { target, mark });
-            aside.push(Item::Mark { target, mark });
+            given.events.push(Item::Mark { target, mark });
+            given.aside.push(Item::Mark { target, mark });
         }
         self.epoch_began = now;
         self.epoch_bytes = self.intake.bytes;
+    }
+}
+
+/// Both ends of the operator: what it may still send at, and where.
+struct Outlet {
+    /// None once everything has been sent.
+    capabilities: Option<[Capability<u64>; 2]>,
+    events: OutputBuilder<u64, CapacityContainerBuilder<Parcel>>,
+    aside: OutputBuilder<u64, CapacityContainerBuilder<Parcel>>,
+}
+
+impl Outlet {
+    fn epoch(&self) -> Option<Epoch> {
+        self.capabilities.as_ref().map(|[on_events, _]| Epoch(*on_events.time()))
+    }
+
+    fn send(&mut self, given: Given) {
+        let Some([on_events, on_aside]) = &self.capabilities else { return };
+        self.events.activate().session(on_events).give_container(&mut Parcel(given.events));
+        self.aside.activate().session(on_aside).give_container(&mut Parcel(given.aside));
+    }
+
+    fn downgrade(&mut self, epoch: Epoch) {
+        self.capabilities.iter_mut().flatten().for_each(|capability| capability.downgrade(&epoch.0));
+    }
+}
+
+/// Wakes the operator after a while; one wish at a time, for timely keeps every one.
+struct Alarm {
+    activator: Activator,
+    due: Option<Instant>,
+}
+
+impl Alarm {
+    fn wake_after(&mut self, wait: Duration) {
+        let now = Instant::now();
+        let due = now + wait.max(Duration::from_micros(100));
+        if self.due.is_none_or(|set| set <= now || due < set) {
+            self.activator.activate_after(due - now);
+            self.due = Some(due);
+        }
     }
 }
 
@@ -160,72 +249,68 @@ pub struct Ingested<'scope> {
     pub aside: Stream<'scope, u64, Parcel>,
 }
 
-/// Builds the operator; it begins at epoch `first`. `intake` gets an activator for the reader's wake.
+/// Builds the operator. `intake` gets an activator for the reader's wake; if it fails, the run does, and the operator sends nothing.
 pub fn ingest<'scope>(
     scope: Scope<'scope, u64>,
-    first: Epoch,
-    plan: Plan,
-    clock: Rc<Clock>,
-    progressed: Progressed,
-    shared: Shared,
+    spec: IngestSpec,
     intake: impl FnOnce(SyncActivator) -> Result<Intake, PipelineError>,
-) -> Result<Ingested<'scope>, PipelineError> {
+) -> Ingested<'scope> {
     let mut builder = OperatorBuilder::new("Ingest".to_owned(), scope);
     let (events_output, events) = builder.new_output();
     let (aside_output, aside) = builder.new_output();
-    let mut events_output = OutputBuilder::<_, CapacityContainerBuilder<Parcel>>::from(events_output);
-    let mut aside_output = OutputBuilder::<_, CapacityContainerBuilder<Parcel>>::from(aside_output);
     let address = builder.operator_info().address;
-    let activator = scope.activator_for(address.clone());
-    let mut ingest = Ingest {
-        intake: intake(scope.worker().sync_activator_for(address.to_vec()))?,
-        plan,
-        clock,
-        progressed,
-        shared,
-        workers: scope.peers(),
-        epoch_began: Instant::now(),
-        epoch_bytes: 0,
+    let mut alarm = Alarm { activator: scope.activator_for(address.clone()), due: None };
+    let (first, shared, workers) = (spec.first, spec.shared.clone(), scope.peers());
+    let intake = intake(scope.worker().sync_activator_for(address.to_vec()));
+    let mut ingest = match intake {
+        Ok(intake) => {
+            let (epoch_began, throttled) = (Instant::now(), Duration::ZERO);
+            Some(Ingest { spec, intake, workers, epoch_began, epoch_bytes: 0, throttled_since: None, throttled })
+        }
+        Err(error) => {
+            shared.fail(error);
+            None
+        }
     };
     builder.build(move |initial| {
-        let mut capabilities = <[Capability<u64>; 2]>::try_from(initial).ok();
-        capabilities.iter_mut().flatten().for_each(|capability| capability.downgrade(&first.0));
+        let mut outlet = Outlet {
+            capabilities: <[Capability<u64>; 2]>::try_from(initial).ok(),
+            events: OutputBuilder::from(events_output),
+            aside: OutputBuilder::from(aside_output),
+        };
+        outlet.downgrade(first);
         move |_frontiers| {
-            let (mut events_output, mut aside_output) = (events_output.activate(), aside_output.activate());
-            let Some([on_events, on_aside]) = &mut capabilities else { return };
-            let epoch = Epoch(*on_events.time());
-            let (mut events, mut aside) = (Vec::new(), Vec::new());
-            let next = ingest.step(epoch, &mut events, &mut aside);
-            if let Next::EndEpoch = next {
-                ingest.end(epoch, false, &mut events, &mut aside);
-            }
-            events_output.session(&*on_events).give_container(&mut Parcel(events));
-            aside_output.session(&*on_aside).give_container(&mut Parcel(aside));
-            match next {
-                Next::EndEpoch => {
-                    on_events.downgrade(&(epoch.0 + 1));
-                    on_aside.downgrade(&(epoch.0 + 1));
-                    activator.activate();
-                }
-                Next::Finish => {
-                    let last = ingest.plan.checkpoint_at(epoch);
-                    on_events.downgrade(&last.0);
-                    on_aside.downgrade(&last.0);
-                    let (mut events, mut aside) = (Vec::new(), Vec::new());
-                    ingest.end(last, true, &mut events, &mut aside);
-                    events_output.session(&*on_events).give_container(&mut Parcel(events));
-                    aside_output.session(&*on_aside).give_container(&mut Parcel(aside));
-                    capabilities = None;
-                }
-                Next::Again => activator.activate(),
-                Next::Wait(wait) => wake_after(&activator, wait),
-                Next::Failed => {}
+            if let (Some(ingest), Some(epoch)) = (&mut ingest, outlet.epoch()) {
+                activate(ingest, epoch, &mut outlet, &mut alarm);
             }
         }
     });
-    Ok(Ingested { events, aside })
+    Ingested { events, aside }
 }
 
-fn wake_after(activator: &Activator, wait: Duration) {
-    activator.activate_after(wait.max(Duration::from_micros(100)));
+/// One activation in `epoch`.
+fn activate(ingest: &mut Ingest, epoch: Epoch, outlet: &mut Outlet, alarm: &mut Alarm) {
+    let mut given = Given::default();
+    let next = ingest.step(epoch, &mut given);
+    if let Next::EndEpoch = next {
+        ingest.end(epoch, false, &mut given);
+    }
+    outlet.send(given);
+    match next {
+        Next::EndEpoch => {
+            outlet.downgrade(Epoch(epoch.0 + 1));
+            alarm.activator.activate();
+        }
+        Next::Finish => {
+            let last = ingest.spec.plan.checkpoint_at(epoch);
+            outlet.downgrade(last);
+            let mut given = Given::default();
+            ingest.end(last, true, &mut given);
+            outlet.send(given);
+            outlet.capabilities = None;
+        }
+        Next::Again => alarm.activator.activate(),
+        Next::Wait(wait) => alarm.wake_after(wait),
+        Next::Failed => {}
+    }
 }

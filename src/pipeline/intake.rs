@@ -14,6 +14,7 @@ use crate::domain::time::EventTime;
 use crate::domain::watermark::WatermarkSpec;
 use crate::pipeline::account::PartitionReport;
 use crate::pipeline::parcel::Item;
+use crate::pipeline::spec::Until;
 use crate::pipeline::watermarks::Mark;
 use crate::sources::{Partition, Read, Reader, SourceError};
 
@@ -39,6 +40,10 @@ struct State {
     /// A file's watermark before it is read is the one that its first event will give it.
     first: EventTime,
     is_paused: bool,
+    /// An event was accepted in this run.
+    has_spoken: bool,
+    /// It has ended, and its last account was closed.
+    is_settled: bool,
 }
 
 /// Where a partition begins: from the manifest, or at its beginning.
@@ -59,8 +64,7 @@ pub struct Intake {
     decoder: Box<dyn Decode>,
     spec: WatermarkSpec,
     partitions: BTreeMap<PartitionId, State>,
-    /// At the end of a partition its watermark becomes `MAX`: everything closes.
-    closes_at_end: bool,
+    until: Until,
     reads: Vec<Read>,
     /// Records and bytes handed on, for progress.
     pub records: u64,
@@ -74,7 +78,7 @@ impl Intake {
         decoder: Box<dyn Decode>,
         spec: WatermarkSpec,
         begins: Vec<Begin>,
-        closes_at_end: bool,
+        until: Until,
     ) -> Intake {
         let partitions = begins.into_iter().map(|begin| {
             let id = begin.partition.id;
@@ -84,26 +88,29 @@ impl Intake {
                 phase: Phase::Behind,
                 first: begin.first,
                 is_paused: false,
+                has_spoken: false,
+                is_settled: false,
             };
             (id, state)
         });
         let partitions = partitions.collect();
-        Intake { worker, reader, decoder, spec, partitions, closes_at_end, reads: Vec::new(), records: 0, bytes: 0 }
+        Intake { worker, reader, decoder, spec, partitions, until, reads: Vec::new(), records: 0, bytes: 0 }
     }
 
-    /// Reads what is there, up to about `rows_max` records. Empty: nothing is there now.
-    pub fn read(&mut self, rows_max: usize, now: Instant) -> Result<Vec<Item>, SourceError> {
+    /// Reads what is there, up to about `rows_max` records. `None`: nothing is there now.
+    pub fn read(&mut self, rows_max: usize, now: Instant) -> Result<Option<Vec<Item>>, SourceError> {
         let mut reads = std::mem::take(&mut self.reads);
         if let Some(behind) = self.furthest_behind() {
             self.reader.prefer(behind);
         }
         self.reader.read(rows_max, &mut reads)?;
+        let is_quiet = reads.is_empty();
         let mut items = Vec::new();
         for read in reads.drain(..) {
             self.take(read, now, &mut items);
         }
         self.reads = reads;
-        Ok(items)
+        Ok((!is_quiet).then_some(items))
     }
 
     /// The partition that holds back the watermark.
@@ -138,14 +145,18 @@ impl Intake {
                     phase: Phase::New,
                     first: EventTime::MIN,
                     is_paused: false,
+                    has_spoken: false,
+                    is_settled: false,
                 };
                 self.partitions.insert(id, state);
             }
             Read::Lost { partition, from, to } => {
-                let account = &mut self.state(partition).report.account;
-                assert_eq!(account.to, from, "a loss begins where reading stopped");
-                account.counts.lost += (to.0 - from.0) as u64;
-                account.to = to;
+                let report = &mut self.state(partition).report;
+                report.skip_to(from);
+                let account = &mut report.account;
+                // Retention may have moved on between two looks.
+                account.counts.lost += (to.0 - account.to.0).max(0) as u64;
+                account.to = account.to.max(to);
             }
         }
     }
@@ -164,7 +175,11 @@ impl Intake {
         let Decoded { events, rejects } = self.decoder.decode(raw, &state.report.account.partition);
         let admitted = state.admission.admit(events, raw);
         state.count(raw, admitted.accepted.len(), admitted.too_late.len(), rejects.len() + admitted.early.len());
-        state.phase = Phase::Behind;
+        // What is refused does not move the watermark: a partition that brings nothing else must not hold back the others.
+        if !admitted.accepted.is_empty() {
+            state.phase = Phase::Behind;
+            state.has_spoken = true;
+        }
         for refused in [&rejects, &admitted.early].into_iter().filter(|rejects| !rejects.is_empty()) {
             items.push(Item::Rows(Rows { table: Table::Quarantine, batch: refused::quarantine(raw, refused) }));
         }
@@ -177,25 +192,34 @@ impl Intake {
     }
 
     /// This worker's mark at the end of an epoch.
-    pub fn mark(&self, now: Instant, is_done: bool) -> Mark {
-        let (mut live, mut idle) = (None, None);
+    pub fn mark(&self, now: Instant) -> Mark {
+        let (mut live, mut idle, mut reading) = (None, None, None);
+        let lower = |least: &mut Option<EventTime>, watermark: EventTime| {
+            *least = Some(least.map_or(watermark, |least| least.min(watermark)));
+        };
         for state in self.partitions.values() {
-            let watermark = state.watermark(&self.spec, self.closes_at_end);
+            let watermark = state.watermark(&self.spec, self.until == Until::Closed);
             let is_idle = watermark != EventTime::MAX && state.is_idle(now, self.spec.idle_after);
-            let least = if is_idle { &mut idle } else { &mut live };
-            *least = Some(least.map_or(watermark, |least: EventTime| least.min(watermark)));
+            lower(if is_idle { &mut idle } else { &mut live }, watermark);
+            if !is_idle && state.phase != Phase::Ended {
+                lower(&mut reading, watermark);
+            }
         }
-        Mark { source: self.worker, live, idle, is_done }
+        Mark { source: self.worker, live, idle, reading, is_done: false, is_stopped: false }
     }
 
-    /// Closes the accounts at a checkpoint.
+    /// Closes the accounts at a checkpoint. One that has ended has a last one, and no more.
     pub fn close_accounts(&mut self) -> Vec<PartitionReport> {
         let spec = &self.spec;
         let close = |state: &mut State| {
+            if state.phase == Phase::Ended && state.is_settled {
+                return None;
+            }
+            state.is_settled = state.phase == Phase::Ended;
             let watermark = state.watermark(spec, false);
-            state.report.close(state.admission.seen(), watermark, state.phase == Phase::Ended)
+            Some(state.report.close(state.admission.seen(), watermark, state.phase == Phase::Ended))
         };
-        self.partitions.values_mut().map(close).collect()
+        self.partitions.values_mut().filter_map(close).collect()
     }
 
     /// Pauses partitions that ran further ahead of the slowest one than `max_drift`, and lets go on those that no longer are.
@@ -222,7 +246,7 @@ impl Intake {
 
     /// Whether nothing will ever come any more.
     pub fn is_exhausted(&self) -> bool {
-        self.partitions.values().all(|state| state.phase == Phase::Ended)
+        self.until != Until::Stopped && self.partitions.values().all(|state| state.phase == Phase::Ended)
     }
 }
 
@@ -236,10 +260,13 @@ impl State {
 
     fn is_idle(&self, now: Instant, idle_after: Duration) -> bool {
         match self.phase {
+            // Nobody listens to it, so its silence means nothing.
+            _ if self.is_paused => false,
             Phase::Behind => false,
             // Nothing was ever said here: waiting for it would hold back everything from the start.
-            Phase::CaughtUp { .. } | Phase::Ended if self.admission.seen() == EventTime::MIN => true,
-            Phase::Ended => false,
+            Phase::CaughtUp { .. } if self.admission.seen() == EventTime::MIN => true,
+            // One that had nothing new in this run may have been silent for long.
+            Phase::Ended => !self.has_spoken,
             Phase::CaughtUp { at } => now.saturating_duration_since(at) >= idle_after,
             Phase::New => true,
         }
@@ -260,3 +287,7 @@ impl State {
         counts.quarantined += quarantined as u64;
     }
 }
+
+#[cfg(test)]
+#[path = "intake_tests.rs"]
+mod tests;

@@ -57,6 +57,24 @@ pub enum PipelineError {
     NoStart,
     #[error("what process 0 decided cannot be read: do all processes run the same version?")]
     Start(#[source] serde_json::Error),
+    #[error("this process was started with another version, configuration or models than process 0")]
+    OtherTerms,
+    #[error("process 0 reads `{name}`, which is not there for this process: all must see the same files")]
+    FileMissing { name: String },
+    /// For a person to solve: a matter of configuration.
+    #[error(
+        "the output was begun with model {was} for detector `{detector}`, and now it would be {is}: pin the version \
+         (model = \"models/{was}\"), or begin another output"
+    )]
+    ModelChanged { detector: String, was: String, is: String },
+    /// For a person to solve.
+    #[error(
+        "the output holds a replay that has ended, with all its windows closed, and `{partition}` has more to read: \
+         begin another output"
+    )]
+    Finished { partition: String },
+    #[error("the last checkpoint was not committed within {} s of the stop; the next start goes on from the one before", waited.as_secs())]
+    NotStopped { waited: std::time::Duration },
     #[error("the thread that commits cannot be started")]
     Thread(#[source] std::io::Error),
     #[error("a worker thread panicked")]

@@ -215,7 +215,8 @@ mod tests {
             ("number", Arc::new(Int64Array::from(vec![Some(1), None, Some(3)])) as ArrayRef),
         ])
         .unwrap();
-        let mark = Mark { source: 1, live: Some(EventTime(5)), idle: None, is_done: true };
+        let mark =
+            Mark { source: 1, live: Some(EventTime(5)), idle: None, reading: None, is_done: true, is_stopped: false };
         let parcel = Parcel(vec![
             Item::Events(batch.slice(0, 1)),
             Item::Mark { target: 3, mark },

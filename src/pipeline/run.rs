@@ -1,7 +1,7 @@
 //! Runs a pipeline on this process's worker threads until it is done, told to stop, or has failed.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use timely::CommunicationConfig;
 use timely::worker::Worker;
@@ -14,11 +14,14 @@ use crate::pipeline::assemble::Assembly;
 use crate::pipeline::committer::Committer;
 use crate::pipeline::shared::Shared;
 use crate::pipeline::spec::{Cluster, PipelineSpec};
-use crate::pipeline::start::{self, Process, Start};
+use crate::pipeline::start::{self, Process, Start, Terms};
 use crate::stage::Share;
 
 /// How long a worker sleeps at most; what wakes it earlier are messages, sources and uploads.
 const PARK: Duration = Duration::from_millis(100);
+
+/// How long a last checkpoint may take once a stop was asked for.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// Runs to the end. `Ok` means that everything that was read is committed.
 pub fn run(
@@ -45,6 +48,10 @@ pub fn run(
     let guards = guards.map_err(PipelineError::Cluster)?;
     for outcome in guards.join() {
         outcome.map_err(|_| PipelineError::Panicked)?;
+    }
+    let unscored = shared.progress.unscored();
+    if unscored > 0 {
+        tracing::warn!(rows = unscored, "scores were not finite, and are null");
     }
     match shared.take_failure() {
         Some(error) => Err(error),
@@ -106,11 +113,18 @@ fn work(
         return if shared.failed() { Ok(()) } else { Err(PipelineError::NoStart) };
     }
     let start: Start = serde_json::from_str(&said).map_err(PipelineError::Start)?;
+    if start.terms != Terms::of(spec) {
+        return Err(PipelineError::OtherTerms);
+    }
     let committer = committer.lock().unwrap_or_else(PoisonError::into_inner).take();
     let assembly = Assembly { spec, process, start: &start, shared, share };
     let committed = assembly.build(worker, committer)?;
+    let mut asked: Option<Instant> = None;
     while !committed.done() && !shared.failed() {
         worker.step_or_park(Some(PARK));
+        if shared.stop.is_requested() && asked.get_or_insert_with(Instant::now).elapsed() > GRACE {
+            return Err(PipelineError::NotStopped { waited: GRACE });
+        }
     }
     Ok(())
 }

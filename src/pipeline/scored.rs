@@ -1,5 +1,7 @@
 //! Detectors in the flow: on events where they were decoded, on windows as they are published.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
@@ -9,6 +11,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::Operator;
 
 use crate::domain::table::{Rows, Table};
+use crate::observe::progress::Progress;
 use crate::pipeline::parcel::{Item, Parcel};
 use crate::scoring::scorer::Scorer;
 use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage};
@@ -23,12 +26,13 @@ pub enum EventsKept {
 }
 
 /// A table's rows through every detector on it: the rows with their scores, and the anomalies.
-fn score(scorers: &mut [Scorer], table: Table, batch: RecordBatch) -> (Rows, Vec<Rows>) {
+fn score(scorers: &mut [Scorer], table: Table, batch: RecordBatch, progress: &Progress) -> (Rows, Vec<Rows>) {
     let mut anomalies = Vec::new();
     let mut rows = batch;
     for scorer in scorers {
         let scored = scorer.score(rows);
         rows = scored.batch;
+        progress.add_unscored(scored.unscored as u64);
         anomalies.extend(scored.anomalies.map(|batch| Rows { table: Table::Anomalies, batch }));
     }
     (Rows { table, batch: rows }, anomalies)
@@ -53,6 +57,7 @@ pub fn score_events<'scope>(
     events: Stream<'scope, u64, Parcel>,
     mut scorers: Vec<Scorer>,
     kept: EventsKept,
+    progress: Arc<Progress>,
 ) -> Stream<'scope, u64, Parcel> {
     let mut flags: Option<Vec<usize>> = None;
     events.unary::<CapacityContainerBuilder<Parcel>, _, _, _>(Pipeline, "ScoreEvents", move |_initial, _info| {
@@ -61,7 +66,7 @@ pub fn score_events<'scope>(
                 let mut items = Vec::new();
                 for item in parcel.0.drain(..) {
                     let Item::Events(batch) = item else { continue };
-                    let (mut rows, anomalies) = score(&mut scorers, Table::Events, batch);
+                    let (mut rows, anomalies) = score(&mut scorers, Table::Events, batch, &progress);
                     items.extend(anomalies.into_iter().map(Item::Rows));
                     if kept == EventsKept::Anomalies {
                         let flags = flags.get_or_insert_with(|| flag_columns(&rows.batch, &scorers));
@@ -88,6 +93,8 @@ pub struct ScoredWindows<S> {
     pub windows: S,
     pub scorers: Vec<Scorer>,
     pub table: Table,
+    /// Counts rows without a finite score.
+    pub progress: Arc<Progress>,
 }
 
 impl<S: Stage> ScoredWindows<S> {
@@ -97,7 +104,7 @@ impl<S: Stage> ScoredWindows<S> {
                 output.push(rows);
                 continue;
             }
-            let (rows, anomalies) = score(&mut self.scorers, self.table, rows.batch);
+            let (rows, anomalies) = score(&mut self.scorers, self.table, rows.batch, &self.progress);
             output.push(rows);
             anomalies.into_iter().for_each(|rows| output.push(rows));
         }

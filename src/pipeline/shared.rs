@@ -15,6 +15,12 @@ pub struct Shared {
     failure: Arc<Failure>,
 }
 
+/// An error with everything that led to it.
+fn causes(error: &PipelineError) -> impl Iterator<Item = String> {
+    let first: &dyn std::error::Error = error;
+    std::iter::successors(Some(first), |error| error.source()).map(ToString::to_string)
+}
+
 #[derive(Default)]
 struct Failure {
     happened: AtomicBool,
@@ -31,7 +37,8 @@ impl Shared {
     pub fn fail(&self, error: PipelineError) {
         let mut first = self.failure.first.lock().unwrap_or_else(PoisonError::into_inner);
         if first.is_none() {
-            tracing::error!(%error, "the run failed");
+            let chain: Vec<String> = causes(&error).collect();
+            tracing::error!(error = chain.join(": "), "the run failed");
             *first = Some(error);
         }
         self.failure.happened.store(true, Ordering::Release);

@@ -36,8 +36,9 @@ use crate::storage::upload::{Pending, Uploads, Wake};
 /// The stage name under which a checkpoint's anomalies for Kafka stand among its state objects.
 pub const OUTBOX: &str = "outbox";
 
-/// Bytes of objects on their way to the store at once, a worker.
-const UPLOAD_BYTES: usize = 256 << 20;
+/// Bytes of objects on their way to the store at once, and bytes that may wait for it before the source does, a worker.
+const UPLOAD_BYTES: usize = 32 << 20;
+const HELD_BYTES: usize = 256 << 20;
 
 /// What the operator needs to know.
 pub struct StagingSpec {
@@ -93,7 +94,7 @@ impl Staging {
             }
         }
         let end = self.spec.watermarks.end(epoch, self.spec.plan.is_checkpoint(epoch));
-        self.clock.slowest.set(end.publish);
+        self.clock.slowest.set(self.spec.watermarks.slowest());
         self.progress.set_watermark(end.publish);
         Ok(())
     }
@@ -155,6 +156,71 @@ fn is_durable(underway: &mut Underway) -> Result<bool, PipelineError> {
     }
 }
 
+/// The operator's own part: epochs that are not over, and checkpoints on their way.
+struct Staged {
+    staging: Staging,
+    open: BTreeMap<u64, (Capability<u64>, Vec<Item>)>,
+    underway: BTreeMap<u64, Underway>,
+    shared: Shared,
+}
+
+impl Staged {
+    /// What marks say at once, whatever epoch they end.
+    fn hear(&self, time: u64, items: &[Item]) {
+        for item in items {
+            match item {
+                // A cluster stops as one, whichever process was told.
+                Item::Mark { mark, .. } if mark.is_stopped => self.shared.stop.request(),
+                Item::Mark { mark, .. } if !mark.is_done => {
+                    let newest = &self.staging.clock.newest_ended;
+                    newest.set(Some(newest.get().map_or(time, |newest| newest.max(time))));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes the epochs below `first_open`. What failed stays open: a dropped capability would look like an end.
+    fn end_epochs(&mut self, first_open: u64) {
+        while let Some(entry) =
+            self.open.first_entry().filter(|entry| *entry.key() < first_open && !self.shared.failed())
+        {
+            let (time, (capability, items)) = entry.remove_entry();
+            let done = self.staging.take(Epoch(time), items).and_then(|()| {
+                let is_checkpoint = self.staging.spec.plan.is_checkpoint(Epoch(time));
+                is_checkpoint.then(|| self.staging.checkpoint(Epoch(time))).transpose()
+            });
+            match done {
+                Ok(None) => {}
+                Ok(Some((report, uploads))) => {
+                    self.underway.insert(time, Underway { report, uploads, capability });
+                }
+                Err(error) => {
+                    self.shared.fail(error);
+                    self.open.insert(time, (capability, Vec::new()));
+                }
+            }
+        }
+    }
+
+    /// The oldest checkpoint on its way, once all of it is durable.
+    fn next_durable(&mut self) -> Option<(Capability<u64>, Report)> {
+        self.staging.clock.has_room.set(self.staging.uploads.has_room());
+        let mut entry = self.underway.first_entry().filter(|_| !self.shared.failed())?;
+        match is_durable(entry.get_mut()) {
+            Ok(true) => {
+                let Underway { report, capability, .. } = entry.remove();
+                Some((capability, report))
+            }
+            Ok(false) => None,
+            Err(error) => {
+                self.shared.fail(error);
+                None
+            }
+        }
+    }
+}
+
 /// Builds the operator on one worker.
 pub fn stage<'scope>(
     rows: Stream<'scope, u64, Parcel>,
@@ -171,54 +237,21 @@ pub fn stage<'scope>(
             // An operator that is gone needs no waking.
             let _ = activator.activate();
         });
-        let uploads = Uploads::new(&spec.storage, UPLOAD_BYTES, UPLOAD_BYTES, wake);
+        let uploads = Uploads::new(&spec.storage, UPLOAD_BYTES, HELD_BYTES, wake);
         let (report, state, pending) = (Report::default(), BTreeMap::new(), Vec::new());
         let progress = shared.progress.clone();
-        let mut staging = Staging { spec, worker, uploads, clock, progress, report, state, pending };
-        let mut open: BTreeMap<u64, (Capability<u64>, Vec<Item>)> = BTreeMap::new();
-        let mut underway: BTreeMap<u64, Underway> = BTreeMap::new();
+        let staging = Staging { spec, worker, uploads, clock, progress, report, state, pending };
+        let mut staged = Staged { staging, open: BTreeMap::new(), underway: BTreeMap::new(), shared };
         move |(input, frontier), output| {
             input.for_each(|capability, parcel| {
                 let time = *capability.time();
-                for item in &parcel.0 {
-                    if let Item::Mark { mark, .. } = item
-                        && !mark.is_done
-                    {
-                        let newest = staging.clock.newest_ended.get().map_or(time, |newest| newest.max(time));
-                        staging.clock.newest_ended.set(Some(newest));
-                    }
-                }
-                open.entry(time).or_insert_with(|| (capability.retain(0), Vec::new())).1.append(&mut parcel.0);
+                staged.hear(time, &parcel.0);
+                let open = staged.open.entry(time).or_insert_with(|| (capability.retain(0), Vec::new()));
+                open.1.append(&mut parcel.0);
             });
-            // What failed stays open: a dropped capability would look like an end.
-            let first_open = frontier.frontier().iter().min().copied().unwrap_or(u64::MAX);
-            while let Some(entry) = open.first_entry().filter(|entry| *entry.key() < first_open && !shared.failed()) {
-                let time = *entry.key();
-                let (capability, items) = entry.remove();
-                let done = staging.take(Epoch(time), items).and_then(|()| {
-                    let is_checkpoint = staging.spec.plan.is_checkpoint(Epoch(time));
-                    is_checkpoint.then(|| staging.checkpoint(Epoch(time))).transpose()
-                });
-                match done {
-                    Ok(None) => {}
-                    Ok(Some((report, uploads))) => {
-                        underway.insert(time, Underway { report, uploads, capability });
-                    }
-                    Err(error) => {
-                        shared.fail(error);
-                        open.insert(time, (capability, Vec::new()));
-                    }
-                }
-            }
-            while let Some(mut entry) = underway.first_entry().filter(|_| !shared.failed()) {
-                match is_durable(entry.get_mut()) {
-                    Ok(true) => {
-                        let Underway { report, capability, .. } = entry.remove();
-                        output.session(&capability).give(report);
-                    }
-                    Ok(false) => break,
-                    Err(error) => shared.fail(error),
-                }
+            staged.end_epochs(frontier.frontier().iter().min().copied().unwrap_or(u64::MAX));
+            while let Some((capability, report)) = staged.next_durable() {
+                output.session(&capability).give(report);
             }
         }
     })

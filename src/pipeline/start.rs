@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::decide::Identity;
 use crate::checkpoint::log::CheckpointLog;
-use crate::checkpoint::manifest::{PartitionState, Sequence, StagedRows, StateObject};
+use crate::checkpoint::manifest::{
+    Checkpoint, ModelFrom, ModelSchedule, PartitionState, Sequence, StagedRows, StateObject,
+};
 use crate::checkpoint::places::Generation;
 use crate::decode::Decode;
 use crate::decode::json::JsonDecoder;
@@ -20,6 +22,7 @@ use crate::pipeline::committer::Committer;
 use crate::pipeline::intake::{Begin, Intake};
 use crate::pipeline::shared::Shared;
 use crate::pipeline::spec::{PipelineSpec, SourceSpec, Until};
+use crate::pipeline::staging::now;
 use crate::sinks::kafka::AnomalyProducer;
 use crate::sinks::ledger::LedgerSink;
 use crate::sinks::parquet::Writer;
@@ -59,6 +62,10 @@ impl Process {
 /// What worker 0 decided.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Start {
+    /// What every process has to agree with.
+    pub terms: Terms,
+    /// Every partition there is, in the order of ids: rows of any may come to any worker.
+    pub sources: Vec<(PartitionId, String)>,
     pub generation: u64,
     pub first_epoch: Epoch,
     /// Where the last checkpoint left the partitions, by name.
@@ -69,6 +76,26 @@ pub struct Start {
     pub firsts: BTreeMap<String, i64>,
     /// Where a bounded run of Kafka ends, by partition id.
     pub ends: Option<BTreeMap<u64, i64>>,
+}
+
+/// What must be the same in all processes, or they would compute different things.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    version: String,
+    configuration: BTreeMap<String, String>,
+    models: BTreeMap<String, String>,
+}
+
+impl Terms {
+    pub fn of(spec: &PipelineSpec) -> Terms {
+        let models =
+            spec.detectors.iter().map(|detector| (detector.spec.name.clone(), detector.model.version.to_string()));
+        Terms {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            configuration: spec.configuration.clone(),
+            models: models.collect(),
+        }
+    }
 }
 
 impl Start {
@@ -82,7 +109,8 @@ const FIRST_RECORDS: usize = 256;
 
 /// Claims the output and decides. Blocks; for worker 0 alone.
 pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committer), PipelineError> {
-    process.storage.probe(&spec.name)?;
+    let begun = now().0;
+    process.storage.probe(&format!("{}-{}-{begun}", spec.name, std::process::id()))?;
     let identity = Identity {
         pipeline: spec.name.clone(),
         source: spec.source_identity(),
@@ -97,6 +125,10 @@ pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committe
         Some(output) => AnomalyProducer::open(output.clone()).map(|(producer, sent)| (Some(producer), sent))?,
         None => (None, None),
     };
+    let terms = Terms::of(spec);
+    if let Some(checkpoint) = &resume {
+        refuse_other_models(checkpoint, &terms)?;
+    }
     let writer = Writer { generation, worker: 0 };
     let partitions: BTreeMap<String, PartitionState> = resume
         .iter()
@@ -108,7 +140,7 @@ pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committe
         storage,
         ledger: LedgerSink::new(writer, spec.output.publish_every, resume.as_deref()),
         configuration: spec.configuration.clone(),
-        models: Vec::new(),
+        models: schedule(&terms),
         partitions: partitions.clone(),
         producer,
         group: match &process.source {
@@ -119,9 +151,15 @@ pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committe
     if let Some(checkpoint) = resume.as_ref().filter(|checkpoint| sent.is_none_or(|sent| sent < checkpoint.epoch.0)) {
         committer.send(checkpoint)?;
     }
+    let sources = sources(process, &partitions);
+    refuse_finished(spec, process, &partitions, &sources)?;
+    let last = resume.as_ref().map_or(0, |checkpoint| checkpoint.epoch.0);
     let start = Start {
+        terms,
+        sources,
         generation: generation.0.0,
-        first_epoch: Epoch(resume.as_ref().map_or(1, |checkpoint| checkpoint.epoch.0 + 1)),
+        // The topic of anomalies may have seen an output that is gone: what is sent now must not look like what was sent then.
+        first_epoch: Epoch(last.max(sent.unwrap_or(0)) + 1),
         partitions,
         state: resume.as_ref().map_or_else(Vec::new, |checkpoint| checkpoint.state.clone()),
         staged: resume.as_ref().map_or_else(Vec::new, |checkpoint| checkpoint.staged.clone()),
@@ -129,6 +167,71 @@ pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committe
         ends: ends(spec, process)?,
     };
     Ok((start, committer))
+}
+
+/// The versions of models that this run scores with.
+fn schedule(terms: &Terms) -> Vec<ModelSchedule> {
+    let one = |(detector, version): (&String, &String)| ModelSchedule {
+        detector: detector.clone(),
+        versions: vec![ModelFrom { from: i64::MIN, version: version.clone() }],
+    };
+    terms.models.iter().map(one).collect()
+}
+
+/// A score names the model that gave it, and a correction must get the same one: a version does not change within an output.
+fn refuse_other_models(checkpoint: &Checkpoint, terms: &Terms) -> Result<(), PipelineError> {
+    for ModelSchedule { detector, versions } in &checkpoint.models {
+        if let (Some(was), Some(is)) = (versions.last(), terms.models.get(detector))
+            && was.version != *is
+        {
+            let (detector, was, is) = (detector.clone(), was.version.clone(), is.clone());
+            return Err(PipelineError::ModelChanged { detector, was, is });
+        }
+    }
+    Ok(())
+}
+
+/// Every partition with its id, in the order of ids. One that was met before keeps its id, for ties between equal times go by it;
+/// new ones follow in their natural order.
+fn sources(process: &Process, known: &BTreeMap<String, PartitionState>) -> Vec<(PartitionId, String)> {
+    let mut sources: Vec<(PartitionId, String)> = match &process.source {
+        Source::Kafka(client) => {
+            client.partitions().into_iter().map(|partition| (partition.id, partition.name)).collect()
+        }
+        Source::Files(_, found) => {
+            let mut next = known.values().map(|partition| partition.id.0 + 1).max().unwrap_or(0);
+            let mut number = |name: &str| match known.get(name) {
+                Some(partition) => partition.id,
+                None => {
+                    next += 1;
+                    PartitionId(next - 1)
+                }
+            };
+            found.iter().map(|file| (number(&file.partition.name), file.partition.name.clone())).collect()
+        }
+    };
+    sources.sort_unstable();
+    sources
+}
+
+/// A replay that has ended has closed its windows: what comes after it cannot be counted into them.
+fn refuse_finished(
+    spec: &PipelineSpec,
+    process: &Process,
+    known: &BTreeMap<String, PartitionState>,
+    sources: &[(PartitionId, String)],
+) -> Result<(), PipelineError> {
+    if spec.until != Until::Closed || known.is_empty() || !known.values().all(|partition| partition.ended) {
+        return Ok(());
+    }
+    let ends = ends(spec, process)?.unwrap_or_default();
+    let has_more =
+        |id: &PartitionId, partition: &PartitionState| ends.get(&id.0).is_some_and(|end| *end > partition.next.0);
+    let more = sources.iter().find(|(id, name)| known.get(name).is_none_or(|partition| has_more(id, partition)));
+    match more {
+        Some((_, name)) => Err(PipelineError::Finished { partition: name.clone() }),
+        None => Ok(()),
+    }
 }
 
 fn ends(spec: &PipelineSpec, process: &Process) -> Result<Option<BTreeMap<u64, i64>>, PipelineError> {
@@ -153,6 +256,17 @@ fn firsts(spec: &PipelineSpec, process: &Process) -> Result<BTreeMap<String, i64
         }
     }
     Ok(firsts)
+}
+
+/// The files that process 0 found, as this process has them.
+fn agreed(sources: &[(PartitionId, String)], found: &[FilePartition]) -> Result<Vec<FilePartition>, PipelineError> {
+    let agree = |(id, name): &(PartitionId, String)| {
+        let file = found.iter().find(|file| file.partition.name == *name);
+        let mut file = file.cloned().ok_or_else(|| PipelineError::FileMissing { name: name.clone() })?;
+        file.partition.id = *id;
+        Ok(file)
+    };
+    sources.iter().map(agree).collect()
 }
 
 /// This worker's intake.
@@ -183,10 +297,10 @@ pub fn intake(
         }
         Source::Files(files, found) => {
             let first = |file: &FilePartition| start.firsts.get(&file.partition.name).copied().unwrap_or(i64::MIN);
-            let mut ordered: Vec<&FilePartition> = found.iter().collect();
+            let mut ordered = agreed(&start.sources, found)?;
             ordered.sort_by_key(|file| (first(file), file.partition.id));
             let mine = ordered.into_iter().enumerate().filter(|(index, _)| index % workers == worker);
-            let mine: Vec<FilePartition> = mine.map(|(_, file)| file.clone()).collect();
+            let mine: Vec<FilePartition> = mine.map(|(_, file)| file).collect();
             let begins: BTreeMap<PartitionId, (Partition, Offset)> = mine
                 .iter()
                 .map(|file| {
@@ -207,6 +321,5 @@ pub fn intake(
     };
     let begins = mine.into_iter().map(begin).collect();
     let decoder: Box<dyn Decode> = Box::new(JsonDecoder::new(&spec.events)?);
-    let closes_at_end = spec.until == Until::Closed;
-    Ok(Intake::new(worker, reader, decoder, spec.watermark.clone(), begins, closes_at_end))
+    Ok(Intake::new(worker, reader, decoder, spec.watermark.clone(), begins, spec.until))
 }

@@ -17,8 +17,12 @@ pub struct Mark {
     pub live: Option<EventTime>,
     /// The least watermark of its idle partitions.
     pub idle: Option<EventTime>,
+    /// The least watermark of those that still have something to read: what others may not run too far ahead of.
+    pub reading: Option<EventTime>,
     /// Nothing will come of this worker after this epoch.
     pub is_done: bool,
+    /// It was told to stop, and so should the others.
+    pub is_stopped: bool,
 }
 
 /// What all source workers said last.
@@ -44,6 +48,12 @@ impl Watermarks {
         self.marks.iter().all(|mark| mark.is_some_and(|mark| mark.is_done))
     }
 
+    /// The least watermark that is still being read; `MIN` until every source worker spoke, `MAX` where none reads any more.
+    pub fn slowest(&self) -> EventTime {
+        let reading = self.marks.iter().map(|mark| mark.map_or(Some(EventTime::MIN), |mark| mark.reading));
+        reading.flatten().min().unwrap_or(EventTime::MAX)
+    }
+
     /// The end of `epoch` everywhere, once every mark of it has been applied.
     pub fn end(&mut self, epoch: Epoch, is_checkpoint: bool) -> EpochEnd {
         let live = self.marks.iter().map(|mark| match mark {
@@ -54,9 +64,10 @@ impl Watermarks {
         if let Some(live) = live.flatten().min() {
             self.publish = self.publish.max(live);
         }
-        let idle = self.marks.iter().flatten().filter_map(|mark| mark.idle).min();
+        // A partition that wakes up behind what was published still corrects it, as it would have while it was idle.
+        let least = self.marks.iter().flatten().flat_map(|mark| [mark.live, mark.idle]).flatten().min();
         let floor = self.publish.before(self.idle_retention);
-        let retain = idle.map_or(self.publish, |idle| idle.max(floor).min(self.publish));
+        let retain = least.map_or(self.publish, |least| least.max(floor).min(self.publish));
         EpochEnd { epoch, is_checkpoint, publish: self.publish, retain }
     }
 }
@@ -73,7 +84,14 @@ mod tests {
         let mut watermarks = Watermarks::new(2, Duration::from_secs(100));
         let mut end = watermarks.end(Epoch(0), false);
         for (source, live, idle) in marks {
-            watermarks.apply(Mark { source: *source, live: *live, idle: *idle, is_done: false });
+            watermarks.apply(Mark {
+                source: *source,
+                live: *live,
+                idle: *idle,
+                reading: *live,
+                is_done: false,
+                is_stopped: false,
+            });
             end = watermarks.end(Epoch(0), false);
         }
         (end.publish, end.retain)
@@ -91,8 +109,8 @@ mod tests {
 
     #[test]
     fn what_was_published_stays_published_when_all_fall_idle_or_one_wakes_behind() {
-        let (publish, _) = ends(&[(1, None, None), (0, at(50), None), (0, None, at(50)), (1, at(20), None)]);
-        assert_eq!(publish, at(50).unwrap());
+        let waking = [(1, None, None), (0, at(50), None), (0, None, at(50)), (1, at(20), None)];
+        assert_eq!(ends(&waking), (at(50).unwrap(), at(20).unwrap()), "and the one that woke can still correct it");
     }
 
     #[test]

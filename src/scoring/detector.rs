@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::models::features::{InputLayout, Scaler};
+use crate::models::features::InputLayout;
 use crate::models::model::{ErrorMeasure, Model};
 use crate::scoring::kernel::{Instructions, Kernel};
 use crate::scoring::reference::Reference;
@@ -151,18 +151,7 @@ fn scale(model: &Model, raw: &mut [f64], scaled: &mut [f32]) {
                 *value = feature.default;
             }
         }
-        match model.scaler() {
-            Scaler::None => {
-                for (scaled, raw) in scaled.iter_mut().zip(raw) {
-                    *scaled = *raw as f32;
-                }
-            }
-            scaler => {
-                for (index, (scaled, raw)) in scaled.iter_mut().zip(raw).enumerate() {
-                    *scaled = scaler.scaled(index, *raw) as f32;
-                }
-            }
-        }
+        model.scaler().scale(raw, scaled);
     }
 }
 

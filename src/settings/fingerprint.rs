@@ -60,6 +60,13 @@ impl Fingerprint {
         digest(&lines.join("\n"))
     }
 
+    /// The sections whose change would mix two meanings in one state: another event, source, or window of the same name. All
+    /// others apply from the next start on.
+    pub fn that_state_depends_on(&self) -> BTreeMap<String, String> {
+        let binds = |name: &str| matches!(name, "event" | "source") || name.starts_with("windows.");
+        self.0.iter().filter(|(name, _)| binds(name)).map(|(name, hash)| (name.clone(), hash.clone())).collect()
+    }
+
     /// The sections that differ from what a manifest holds, and what each difference means.
     pub fn changes_since(&self, stored: &Fingerprint) -> Vec<(String, Effect)> {
         let names: BTreeSet<&String> = self.0.keys().chain(stored.0.keys()).collect();

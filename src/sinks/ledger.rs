@@ -88,7 +88,7 @@ impl LedgerSink {
 
     fn file(&self, rows: &[LedgerRow], epoch: Epoch, part: &mut LedgerPart) -> Result<(), FileFault> {
         let batch = batch(rows)?;
-        let bytes = encode(&batch.schema(), [&batch], Reader::Anyone)
+        let bytes = encode(&batch.schema(), [Ok(batch.clone())], Reader::Anyone)
             .map_err(|source| FileFault::Write { table: TABLE.into(), source })?;
         let sha256 = Sha256::of(&bytes);
         let staged = self.writer.generation.staged(epoch, self.writer.worker, TABLE, &sha256);

@@ -273,7 +273,7 @@ impl Pending {
         let fresh = &self.pieces[self.fresh..];
         let schema = fresh[0].schema();
         // A change of configuration needs a restart, so fresh rows have one schema.
-        let bytes = encode(&schema, fresh, Reader::Ourselves)
+        let bytes = encode(&schema, fresh.iter().cloned().map(Ok), Reader::Ourselves)
             .map_err(|source| FileFault::Write { table: self.shape.name.clone(), source })?;
         let sha256 = Sha256::of(&bytes);
         let key = writer.generation.staged(epoch, writer.worker, &self.shape.name, &sha256);

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
-use arrow::compute::{SortColumn, concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::{SortColumn, concat_batches, interleave_record_batch, lexsort_to_indices};
 use arrow::datatypes::{Int32Type, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use parquet::errors::ParquetError;
 
 use crate::sinks::tables::{Places, TableFault, TableShape, hours};
-use crate::sinks::writer::{ROW_GROUP_ROWS, Reader, encode};
+use crate::sinks::writer::{Reader, encode};
 
 /// Why a file could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -46,31 +46,58 @@ pub(super) fn hour_files(shape: &TableShape, pieces: &[RecordBatch]) -> Result<V
     }
     let mut files = Vec::new();
     for (schema, pieces) in by_schema {
-        let places = Places::of(shape, &schema)?;
-        let sort = |source| FileFault::Sort { table: shape.name.clone(), source };
-        let rows = concat_batches(&schema, pieces).and_then(|rows| newest_revisions(rows, &places)).map_err(sort)?;
-        let hours = hours(&rows, &places.time);
-        let order = sorted(&rows, &places, &hours).map_err(sort)?;
-        for run in order.values().chunk_by(|a, b| hours[*a as usize] == hours[*b as usize]) {
-            let groups = run.chunks(ROW_GROUP_ROWS).map(|rows_of_group| {
-                take_record_batch(&rows, &UInt32Array::from(rows_of_group.to_vec())).map_err(sort)
-            });
-            let groups = groups.collect::<Result<Vec<_>, _>>()?;
-            let bytes = encode(&schema, &groups, Reader::Anyone)
-                .map_err(|source| FileFault::Write { table: shape.name.clone(), source })?;
-            files.push(HourFile { hour: hours[run[0] as usize], bytes, rows: run.len() });
-        }
+        files_of(shape, &schema, &pieces, &mut files)?;
     }
     Ok(files)
 }
 
-/// Of rows that are equal in the identity columns, those of the greatest revision.
-fn newest_revisions(rows: RecordBatch, places: &Places) -> Result<RecordBatch, ArrowError> {
-    let Some(revision) = places.revision else { return Ok(rows) };
+/// Files of rows of one schema. Only what decides their order is brought together; the rows themselves are picked from the
+/// pieces a few at a time, so that making a file takes little more memory than the rows and the file.
+fn files_of(
+    shape: &TableShape,
+    schema: &SchemaRef,
+    pieces: &[&RecordBatch],
+    files: &mut Vec<HourFile>,
+) -> Result<(), FileFault> {
+    let sort = |source| FileFault::Sort { table: shape.name.clone(), source };
+    let deciding = Places::of(shape, schema)?.all();
+    let keys = pieces.iter().map(|piece| piece.project(&deciding)).collect::<Result<Vec<_>, _>>().map_err(sort)?;
+    let keys = concat_batches(&keys[0].schema(), &keys).map_err(sort)?;
+    let places = Places::of(shape, &keys.schema())?;
+    let hours = hours(&keys, &places.time);
+    let order = sorted(&keys, &places, &hours).map_err(sort)?;
+    let is_newest = newest_revisions(&keys, &places).map_err(sort)?;
+    let order: Vec<u32> = order.values().iter().copied().filter(|row| is_newest[*row as usize]).collect();
+    let piece_rows: Vec<usize> = pieces.iter().map(|piece| piece.num_rows()).collect();
+    let addresses = addresses(&piece_rows);
+    for run in order.chunk_by(|a, b| hours[*a as usize] == hours[*b as usize]) {
+        let picked = run.chunks(PICKED_ROWS).map(|rows| {
+            let rows: Vec<(usize, usize)> = rows.iter().map(|row| addresses[*row as usize]).collect();
+            interleave_record_batch(pieces, &rows).map_err(ParquetError::from)
+        });
+        let bytes = encode(schema, picked, Reader::Anyone)
+            .map_err(|source| FileFault::Write { table: shape.name.clone(), source })?;
+        files.push(HourFile { hour: hours[run[0] as usize], bytes, rows: run.len() });
+    }
+    Ok(())
+}
+
+/// Rows that are picked at a time.
+const PICKED_ROWS: usize = 8192;
+
+/// The piece of each row, and its place in it.
+fn addresses(piece_rows: &[usize]) -> Vec<(usize, usize)> {
+    piece_rows.iter().enumerate().flat_map(|(piece, rows)| (0..*rows).map(move |row| (piece, row))).collect()
+}
+
+/// Whether a row has the greatest revision of those that are equal in the identity columns.
+fn newest_revisions(rows: &RecordBatch, places: &Places) -> Result<Vec<bool>, ArrowError> {
+    let all = vec![true; rows.num_rows()];
+    let Some(revision) = places.revision else { return Ok(all) };
     let revisions = rows.column(revision).as_primitive::<Int32Type>();
     // Revision 0 is given once to each row, so without others there is nothing to choose from.
     if revisions.values().iter().all(|revision| *revision == 0) {
-        return Ok(rows);
+        return Ok(all);
     }
     let columns: Vec<ArrayRef> = places.identity.iter().map(|place| Arc::clone(rows.column(*place))).collect();
     let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
@@ -89,7 +116,7 @@ fn newest_revisions(rows: RecordBatch, places: &Places) -> Result<RecordBatch, A
             }
         }
     }
-    filter_record_batch(&rows, &BooleanArray::from(keep))
+    Ok(keep)
 }
 
 /// The order of rows by hour, then by the table's own order.

@@ -1,6 +1,6 @@
 //! How each table is written: its columns, the hour a row belongs to, the order of rows, and which rows a newer revision replaces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringBuilder};
@@ -195,6 +195,13 @@ impl Places {
             return Err(missing("revision"));
         }
         Ok(Places { time, sort: all(&shape.sort)?, identity: all(&shape.identity)?, revision })
+    }
+
+    /// Every column that decides about a row's place, once.
+    pub(super) fn all(&self) -> Vec<usize> {
+        let lists = [&self.time, &self.sort, &self.identity];
+        let places: BTreeSet<usize> = lists.into_iter().flatten().copied().chain(self.revision).collect();
+        places.into_iter().collect()
     }
 }
 

@@ -12,7 +12,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 /// Rows of a row group; larger ones cost memory while they are written and save nothing.
-pub(super) const ROW_GROUP_ROWS: usize = 65_536;
+const ROW_GROUP_ROWS: usize = 65_536;
 
 /// A dictionary that grows beyond this does not pay: a column of means has as many values as rows.
 const DICTIONARY_BYTES: usize = 64 << 10;
@@ -50,9 +50,9 @@ fn properties(schema: &SchemaRef, reader: Reader) -> WriterProperties {
 }
 
 /// A Parquet file in memory.
-pub(super) fn encode<'a>(
+pub(super) fn encode(
     schema: &SchemaRef,
-    batches: impl IntoIterator<Item = &'a RecordBatch>,
+    batches: impl IntoIterator<Item = Result<RecordBatch, ParquetError>>,
     reader: Reader,
 ) -> Result<Bytes, ParquetError> {
     let options = ArrowWriterOptions::new()
@@ -60,7 +60,7 @@ pub(super) fn encode<'a>(
         .with_skip_arrow_metadata(reader == Reader::Anyone);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options)?;
     for batch in batches {
-        writer.write(batch)?;
+        writer.write(&batch?)?;
     }
     writer.into_inner().map(Bytes::from)
 }

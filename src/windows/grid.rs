@@ -26,7 +26,7 @@ pub struct Grid {
 impl Grid {
     pub fn new(spec: &WindowSpec) -> Result<Grid, WindowError> {
         let window = || spec.name.clone();
-        let is_whole = |span: Duration| span.subsec_nanos() % 1000 == 0 && !span.is_zero();
+        let is_whole = |span: Duration| span.subsec_nanos().is_multiple_of(1000) && !span.is_zero();
         if !is_whole(spec.size) || spec.size > SIZE_MAX {
             return Err(WindowError::Size { window: window(), size: spec.size });
         }

@@ -24,6 +24,13 @@ mod standing;
 mod state;
 mod summary;
 
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod stories;
+
 use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};

@@ -51,6 +51,11 @@ impl Standings {
         windows.flat_map(touched).collect()
     }
 
+    /// Whether corrections are due.
+    pub fn has_touched(&self) -> bool {
+        self.0.values().any(|published| !published.touched.is_empty())
+    }
+
     /// Forgets windows up to `last`.
     pub fn drop_through(&mut self, last: i64) {
         while let Some(entry) = self.0.first_entry().filter(|entry| *entry.key() <= last) {

@@ -30,6 +30,7 @@ const BATCH_ROWS_MAX: usize = 8192;
 const BATCH_BYTES_MAX: usize = 64 << 20;
 
 pub fn save(windows: &Windows) -> Vec<RecordBatch> {
+    debug_assert!(!windows.standings.has_touched(), "a checkpoint's epoch has ended, and with it all corrections left");
     let mut batches = vec![progress(windows)];
     save_panes(windows, &mut batches);
     save_revisions(windows, &mut batches);

@@ -8,9 +8,10 @@ use super::super::engine;
 use super::{Asked, Finding, PATIENCE, cluster};
 
 pub(super) fn probe(asked: &Asked) -> Vec<Finding> {
-    let Some(section) = asked.draft.output.as_ref().and_then(|output| output.kafka.as_ref()) else { return Vec::new() };
+    let Some(output) = &asked.draft.output else { return Vec::new() };
+    let Some(section) = &output.kafka else { return Vec::new() };
     let pipeline = asked.draft.pipeline.as_ref().map_or("check", |pipeline| pipeline.name.as_str());
-    let spec = engine::kafka_output(pipeline, section);
+    let spec = engine::kafka_output(pipeline, &output.url, section);
     vec![match inquire(&spec, PATIENCE) {
         Ok(partitions) => {
             let data = json!({ "topic": spec.topic, "partitions": partitions });

@@ -17,7 +17,7 @@ use crate::decode::time::{Pattern, TimeText, checked};
 use crate::domain::batch::EventBatch;
 use crate::domain::raw::RawBatch;
 use crate::domain::reject::RejectReason;
-use crate::domain::schema::{EventSchema, KeySource, TimeFormat, TimeSource};
+use crate::domain::schema::{EventSchema, FieldSpec, KeySource, TimeFormat, TimeSource};
 
 /// The event batch that is being filled.
 pub(super) struct Events {
@@ -39,18 +39,21 @@ enum Time {
         name: String,
         power: u32,
     },
-    /// Texts, joined by a blank.
-    Text {
-        parts: Vec<(Place, String)>,
-        format: TimeText,
-        name: String,
-        joined: Vec<u8>,
-    },
+    Text(JoinedText),
     Received,
     Counted {
         from: i64,
         every: i64,
     },
+}
+
+/// A time in one text or several, which are joined by a blank.
+struct JoinedText {
+    parts: Vec<(Place, String)>,
+    format: TimeText,
+    /// Of all parts.
+    name: String,
+    joined: Vec<u8>,
 }
 
 /// Where an event's key is found.
@@ -92,9 +95,8 @@ impl Events {
             KeySource::Partition => Key::Partition,
             KeySource::Record => Key::Record,
         };
-        let field = |spec: &crate::domain::schema::FieldSpec| {
-            Ok((add(paths, &spec.path, &format!("field `{}`", spec.name))?, Column::new(spec)?))
-        };
+        let field =
+            |spec: &FieldSpec| Ok((add(paths, &spec.path, &format!("field `{}`", spec.name))?, Column::new(spec)?));
         Ok(Events {
             schema: schema.arrow(),
             time,
@@ -247,21 +249,16 @@ impl Time {
             TimeFormat::UnixSeconds => 6,
             TimeFormat::UnixMillis => 3,
             TimeFormat::UnixMicros => 0,
-            TimeFormat::Rfc3339 => return Ok(Time::text(parts, TimeText::Rfc3339)),
+            TimeFormat::Rfc3339 => return Ok(Time::Text(JoinedText::new(parts, TimeText::Rfc3339))),
             TimeFormat::Pattern(pattern) => {
                 let read = Pattern::new(pattern).ok_or_else(|| DecodeError::Pattern { pattern: pattern.clone() })?;
-                return Ok(Time::text(parts, TimeText::Pattern(read)));
+                return Ok(Time::Text(JoinedText::new(parts, TimeText::Pattern(read))));
             }
         };
         match <[_; 1]>::try_from(parts) {
             Ok([(place, name)]) => Ok(Time::Unix { place, name, power }),
             Err(parts) => Err(DecodeError::JoinedUnixTime { fields: parts.len() }),
         }
-    }
-
-    fn text(parts: Vec<(Place, String)>, format: TimeText) -> Time {
-        let names: Vec<&str> = parts.iter().map(|(_, name)| name.as_str()).collect();
-        Time::Text { name: names.join(" "), parts, format, joined: Vec::new() }
     }
 
     #[inline(always)]
@@ -278,7 +275,7 @@ impl Time {
                     Err(_) => Err(RejectReason::BadTime(name.clone())),
                 }
             }
-            Time::Text { .. } => self.read_text(source, scratch),
+            Time::Text(text) => text.read(source, scratch),
             Time::Received => {
                 let received = source.raw.received.as_ref().and_then(|received| received.get(source.index).copied());
                 received.and_then(checked).ok_or_else(|| RejectReason::BadTime("received".into()))
@@ -289,12 +286,17 @@ impl Time {
             }
         }
     }
+}
+
+impl JoinedText {
+    fn new(parts: Vec<(Place, String)>, format: TimeText) -> JoinedText {
+        let names: Vec<&str> = parts.iter().map(|(_, name)| name.as_str()).collect();
+        JoinedText { name: names.join(" "), parts, format, joined: Vec::new() }
+    }
 
     #[inline(never)]
-    fn read_text(&mut self, source: Source<'_>, scratch: &mut Vec<u8>) -> Result<i64, RejectReason> {
-        let Time::Text { parts, format, name, joined } = self else {
-            unreachable!("only called for texts");
-        };
+    fn read(&mut self, source: Source<'_>, scratch: &mut Vec<u8>) -> Result<i64, RejectReason> {
+        let JoinedText { parts, format, name, joined } = self;
         joined.clear();
         for (place, name) in parts {
             let mut copy = [0; 64];

@@ -104,15 +104,15 @@ pub(super) fn value_after(record: &[u8], colon: u32) -> u32 {
 /// The 16 bytes before byte `at`; zeros before the record's first.
 #[inline(always)]
 fn before(record: &[u8], at: usize) -> u128 {
-    match at.checked_sub(16).and_then(|from| record.get(from..at)) {
-        Some(bytes) => u128::from_le_bytes(*bytes.first_chunk::<16>().unwrap()),
-        None => before_short(record, at),
+    match record[..at].last_chunk() {
+        Some(bytes) => u128::from_le_bytes(*bytes),
+        None => before_near_start(record, at),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn before_short(record: &[u8], at: usize) -> u128 {
+fn before_near_start(record: &[u8], at: usize) -> u128 {
     let mut bytes = [0; 16];
     bytes[16 - at..].copy_from_slice(&record[..at]);
     u128::from_le_bytes(bytes)

@@ -195,3 +195,90 @@ fn read_file(file: &Path) -> Result<Vec<u8>, ImportError> {
 fn file_name(file: &Path) -> String {
     file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::models::registry;
+
+    /// Imports the small Keras model of five features with JSON files of these contents beside it.
+    fn check(beside: &[&str], options: &ImportOptions) -> Result<ImportedModel, ImportError> {
+        let folder = TempDir::new().unwrap();
+        let mut files = vec![PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/models/together.h5")];
+        for (index, text) in beside.iter().enumerate() {
+            files.push(folder.path().join(format!("{index}.json")));
+            fs::write(&files[index + 1], text).unwrap();
+        }
+        import(&files, options)
+    }
+
+    const FEATURES: &str = r#"["a", "b", "c", "d", "e"]"#;
+    const SCALER: &str = r#"{"type": "StandardScaler", "mean_": [0, 0, 0, 0, 0], "scale_": [1, 2, 3, 4, 5],
+        "feature_names_in_": ["a", "b", "c", "d", "e"]}"#;
+
+    fn complete() -> ImportOptions {
+        ImportOptions { error: Some(ErrorMeasure::Mae), threshold: Some(0.25) }
+    }
+
+    #[test]
+    fn an_imported_model_is_the_same_after_it_was_saved_and_loaded() {
+        let model =
+            check(&[FEATURES, SCALER, r#"{"threshold": 0.5, "error": "mse"}"#], &ImportOptions::default()).unwrap();
+        let folder = TempDir::new().unwrap();
+        let version = registry::save(&folder.path().join("iomt"), &model.model).unwrap();
+        let loaded = registry::load(&folder.path().join("iomt")).unwrap();
+        assert_eq!((loaded.version, loaded.model), (version, model.model));
+    }
+
+    #[test]
+    fn what_the_files_do_not_say_must_be_said() {
+        let missing = |options| match check(&[FEATURES], &options) {
+            Err(ImportError::Missing { what, .. }) => what,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(missing(ImportOptions { error: None, ..complete() }), "error measure");
+        assert_eq!(missing(ImportOptions { threshold: None, ..complete() }), "threshold");
+        assert!(matches!(check(&[], &complete()), Err(ImportError::Missing { what: "names of the features", .. })));
+    }
+
+    #[test]
+    fn the_scalers_names_serve_where_no_file_names_the_features() {
+        let model = check(&[SCALER], &complete()).unwrap().model;
+        assert_eq!(model.features()[4], Feature::of_field("e"));
+    }
+
+    #[test]
+    fn a_scaler_of_another_order_is_refused() {
+        let error = check(&[r#"["a", "b", "d", "c", "e"]"#, SCALER], &complete()).unwrap_err();
+        assert!(matches!(&error, ImportError::FeatureOrder { index: 2, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_scaler_for_other_features_is_refused() {
+        let error = check(&[FEATURES, r#"{"mean_": [0], "scale_": [1]}"#], &complete()).unwrap_err();
+        assert!(matches!(&error, ImportError::Unsound(ModelFault::Scaler(_))), "{error}");
+    }
+
+    #[test]
+    fn two_files_for_one_thing_are_refused() {
+        let error = check(&[FEATURES, FEATURES], &complete()).unwrap_err();
+        assert!(matches!(&error, ImportError::Twice { what: "features", .. }), "{error}");
+    }
+
+    #[test]
+    fn a_pickle_is_refused_with_the_way_on() {
+        let error = import(&[PathBuf::from("scaler.pkl")], &complete()).unwrap_err().to_string();
+        assert!(error.contains("`scaler.pkl` is a pickle") && error.contains("scaler.json"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_model_is_named() {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("model.keras");
+        fs::write(&file, "PK, but nothing more").unwrap();
+        let error = import(&[file], &complete()).unwrap_err();
+        assert!(matches!(&error, ImportError::NotKeras { .. }), "{error}");
+    }
+}

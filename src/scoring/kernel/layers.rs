@@ -7,9 +7,9 @@ use crate::scoring::kernel::plan::{
     Dense, FIRST_GATES, GATES, Grid, Lstm, LstmOctet, Operation, Panel, Plan, TILE_ROWS, Tile,
 };
 
-/// Rows whose sums are in registers at once, for four, three, and fewer octets a row: as many as sixteen registers hold.
-const ROWS_OF_FOUR: usize = 3;
-const ROWS_OF_THREE: usize = 4;
+/// Rows whose sums are in registers at once, for four or three octets a row and for fewer: as many as sixteen registers hold beside the
+/// inputs and a weight. One row more, and sums would go through memory at every step.
+const ROWS_OF_MANY: usize = 3;
 const ROWS_OF_FEW: usize = 6;
 
 /// Computes all rows of `input`, which lie one after the other without padding, into `output`.
@@ -74,10 +74,14 @@ fn accumulate<L: Lanes, const ROWS: usize, const OCTETS: usize>(
         assert!(input.len() == count, "there is a weight for each input");
     }
     for index in 0..count {
+        let mut values = [lanes.splat(0.0); ROWS];
         for row in 0..ROWS {
-            let value = lanes.splat(inputs[row][index]);
-            for octet in 0..OCTETS {
-                sums[row][octet] = lanes.fma(lanes.load(&weights[index][octet]), value, sums[row][octet]);
+            values[row] = lanes.splat(inputs[row][index]);
+        }
+        for octet in 0..OCTETS {
+            let weight = lanes.load(&weights[index][octet]);
+            for row in 0..ROWS {
+                sums[row][octet] = lanes.fma(weight, values[row], sums[row][octet]);
             }
         }
     }
@@ -114,18 +118,18 @@ fn lstm_over<L: Lanes>(lanes: L, lstm: &Lstm, tile: &mut Tile, rows: usize) {
             let unit = index * LANES;
             let mut row = 0;
             if step == 0 {
-                while row + ROWS_OF_THREE <= rows {
-                    first_step::<L, ROWS_OF_THREE>(lanes, lstm, weights, tile, row, unit);
-                    row += ROWS_OF_THREE;
+                while row + ROWS_OF_MANY <= rows {
+                    first_step::<L, ROWS_OF_MANY>(lanes, lstm, weights, tile, row, unit);
+                    row += ROWS_OF_MANY;
                 }
                 while row < rows {
                     first_step::<L, 1>(lanes, lstm, weights, tile, row, unit);
                     row += 1;
                 }
             } else {
-                while row + ROWS_OF_FOUR <= rows {
-                    next_step::<L, ROWS_OF_FOUR>(lanes, lstm, weights, tile, row, unit, step);
-                    row += ROWS_OF_FOUR;
+                while row + ROWS_OF_MANY <= rows {
+                    next_step::<L, ROWS_OF_MANY>(lanes, lstm, weights, tile, row, unit, step);
+                    row += ROWS_OF_MANY;
                 }
                 while row < rows {
                     next_step::<L, 1>(lanes, lstm, weights, tile, row, unit, step);
@@ -250,8 +254,8 @@ fn dense_over<L: Lanes>(lanes: L, dense: &Dense, tile: &mut Tile, rows: usize) {
         match panel.bias.len() {
             1 => panel_over::<L, ROWS_OF_FEW, 1>(lanes, dense, panel, tile, rows),
             2 => panel_over::<L, ROWS_OF_FEW, 2>(lanes, dense, panel, tile, rows),
-            3 => panel_over::<L, ROWS_OF_THREE, 3>(lanes, dense, panel, tile, rows),
-            _ => panel_over::<L, ROWS_OF_FOUR, 4>(lanes, dense, panel, tile, rows),
+            3 => panel_over::<L, ROWS_OF_MANY, 3>(lanes, dense, panel, tile, rows),
+            _ => panel_over::<L, ROWS_OF_MANY, 4>(lanes, dense, panel, tile, rows),
         }
     }
 }

@@ -74,7 +74,7 @@ pub fn halves(value: u128) -> (u64, u64) {
 pub fn square(value: u128) -> [u64; 4] {
     let (low, high) = halves(value);
     let (low_low, high_high) = (u128::from(low) * u128::from(low), u128::from(high) * u128::from(high));
-    let cross = u128::from(low) * u128::from(high) << 1;
+    let cross = (u128::from(low) * u128::from(high)) << 1;
     let middle = (low_low >> 64) + u128::from(cross as u64);
     let top = high_high + (cross >> 64) + (middle >> 64);
     [low_low as u64, middle as u64, top as u64, (top >> 64) as u64]

@@ -25,9 +25,9 @@ impl Sums {
             let (low, high) = halves(sum.unsigned_abs());
             return Some(Scaled::quotient(sum < 0, &[low, high], unit, count));
         }
-        Some(self.with_numbers(|(exponent, sum), _| match sum.len() {
-            ..=3 => Integer::<3>::from_twos(sum).ratio(exponent, count, 1),
-            _ => Integer::<80>::from_twos(sum).ratio(exponent, count, 1),
+        Some(self.with_numbers(|(exponent, sum), _| match self.is_wide() {
+            false => Integer::<3>::from_twos(sum).ratio(exponent, count, 1),
+            true => Integer::<80>::from_twos(sum).ratio(exponent, count, 1),
         }))
     }
 
@@ -42,9 +42,10 @@ impl Sums {
             let numerator = spread(sum.unsigned_abs(), squares, count);
             return Some(Scaled::quotient(false, &numerator, 2 * unit, divisor));
         }
-        Some(self.with_numbers(|(sum_exponent, sum), (squares_exponent, squares)| match sum.len() + squares.len() {
-            ..=8 => variance_of::<10>((sum_exponent, sum), (squares_exponent, squares), count, second),
-            _ => variance_of::<160>((sum_exponent, sum), (squares_exponent, squares), count, second),
+        // Outside the wide form, sum and squares share a unit, so that neither is shifted far.
+        Some(self.with_numbers(|sum, squares| match self.is_wide() {
+            false => variance_of::<10>(sum, squares, count, second),
+            true => variance_of::<160>(sum, squares, count, second),
         }))
     }
 
@@ -53,8 +54,10 @@ impl Sums {
         if count == 0 {
             return None;
         }
-        let mean =
-            self.with_numbers(|_, (exponent, squares)| Integer::<160>::from_twos(squares).ratio(exponent, count, 1));
+        let mean = self.with_numbers(|_, (exponent, squares)| match self.is_wide() {
+            false => Integer::<5>::from_twos(squares).ratio(exponent, count, 1),
+            true => Integer::<160>::from_twos(squares).ratio(exponent, count, 1),
+        });
         Some(mean.root())
     }
 }

@@ -17,7 +17,7 @@ pub trait Number: Copy + Debug + Default + PartialOrd + 'static {
     /// The value times `scale` (a power of two, at least one) if that is a whole 64-bit number.
     fn whole(self, scale: f64) -> Option<i64>;
 
-    /// The value in units of `2^unit` and whether it is negative, if it is whole and below `2^126`.
+    /// The value in units of `2^unit` and whether it is below zero, if it is whole and below `2^126`.
     fn units(self, unit: i32) -> Option<(u128, bool)>;
 
     /// The same value, with minus zero turned into zero: which of two zeros came first must not matter.
@@ -70,7 +70,7 @@ impl Number for f64 {
         let mantissa = (bits & ((1 << 52) - 1)) | u64::from(exponent != 0) << 52;
         let shift = if mantissa == 0 { 0 } else { (exponent - 1075 - unit) as u32 };
         if shift <= 72 {
-            return Some((u128::from(mantissa) << shift, bits >> 63 != 0));
+            return Some((u128::from(mantissa) << shift, bits >> 63 != 0 && mantissa != 0));
         }
         // Subnormal, or with zeros that reach below the unit, or it does not fit.
         let (mantissa, exponent, negative) = self.parts();

@@ -68,7 +68,7 @@ impl Powers {
         let second = u128::from(high) * u128::from(base) + (first >> 64);
         let cube = [first as u64, second as u64, (second >> 64) as u64];
         let low_low = u128::from(low) * u128::from(low);
-        let cross = u128::from(low) * u128::from(high) << 1;
+        let cross = (u128::from(low) * u128::from(high)) << 1;
         let middle = (low_low >> 64) + u128::from(cross as u64);
         let top = u128::from(high) * u128::from(high) + (cross >> 64) + (middle >> 64);
         let fourth = [low_low as u64, middle as u64, top as u64, (top >> 64) as u64];

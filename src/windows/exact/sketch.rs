@@ -36,7 +36,7 @@ fn middle_of(bucket: i32) -> f64 {
 }
 
 /// The highest bucket of a finite value.
-const BUCKET_MAX: i32 = (0x7ff << 7) as i32;
+const BUCKET_MAX: i32 = 0x7ff << 7;
 
 impl Sketch {
     #[inline]

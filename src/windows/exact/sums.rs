@@ -401,10 +401,14 @@ impl Sums {
 
     /// The sum, to be rounded.
     pub fn sum(&self) -> Scaled {
-        self.with_numbers(|(exponent, sum), _| match self.wide {
-            None => Integer::<3>::from_twos(sum).scaled(exponent),
-            Some(_) => Integer::<80>::from_twos(sum).scaled(exponent),
+        self.with_numbers(|(exponent, sum), _| match self.is_wide() {
+            false => Integer::<3>::from_twos(sum).scaled(exponent),
+            true => Integer::<80>::from_twos(sum).scaled(exponent),
         })
+    }
+
+    pub(super) fn is_wide(&self) -> bool {
+        self.form == Form::Wide
     }
 }
 

@@ -1,0 +1,185 @@
+use std::collections::VecDeque;
+use std::fmt::Write;
+
+use super::*;
+use crate::decode::json::JsonDecoder;
+use crate::domain::raw::Offsets;
+use crate::domain::schema::{EventSchema, KeySource, TimeFormat, TimeSource};
+
+/// Hands on what it was given, one thing a call, and notes what it is told.
+#[derive(Default)]
+struct Script {
+    reads: VecDeque<Read>,
+    told: std::rc::Rc<std::cell::RefCell<Vec<String>>>,
+}
+
+impl Reader for Script {
+    fn read(&mut self, _rows_max: usize, out: &mut Vec<Read>) -> Result<(), SourceError> {
+        out.extend(self.reads.pop_front());
+        Ok(())
+    }
+
+    fn pause(&mut self, partition: PartitionId) -> Result<(), SourceError> {
+        self.told.borrow_mut().push(format!("pause {}", partition.0));
+        Ok(())
+    }
+
+    fn resume(&mut self, partition: PartitionId) -> Result<(), SourceError> {
+        self.told.borrow_mut().push(format!("resume {}", partition.0));
+        Ok(())
+    }
+}
+
+fn spec() -> WatermarkSpec {
+    WatermarkSpec {
+        out_of_orderness: Duration::from_secs(2),
+        allowed_lateness: Duration::from_secs(10),
+        idle_after: Duration::from_secs(60),
+        future_skew: Duration::from_secs(5),
+        max_drift: Duration::from_secs(100),
+        idle_retention: Duration::from_secs(1000),
+    }
+}
+
+/// Events at these seconds, at these offsets.
+fn records(partition: u64, events: &[(i64, i64)]) -> Read {
+    let (mut bytes, mut starts, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+    for (_, second) in events {
+        starts.push(bytes.len() as u32);
+        bytes.extend(format!(r#"{{"ts":{second},"k":"a"}}"#).bytes());
+        ends.push(bytes.len() as u32);
+    }
+    Read::Records(RawBatch {
+        partition: PartitionId(partition),
+        bytes,
+        starts,
+        ends,
+        offsets: Offsets::Sparse(events.iter().map(|(offset, _)| *offset).collect()),
+        received: None,
+        keys: None,
+        tombstones: Vec::new(),
+    })
+}
+
+fn intake(until: Until, reads: Vec<Read>) -> (Intake, std::rc::Rc<std::cell::RefCell<Vec<String>>>) {
+    let schema = EventSchema {
+        time: TimeSource::Fields { paths: vec![vec!["ts".to_owned()]], format: TimeFormat::UnixSeconds },
+        key: KeySource::Field(vec!["k".to_owned()]),
+        fields: Vec::new(),
+        record_bytes_max: 1000,
+    };
+    let begin = |id: u64| Begin {
+        partition: Partition { id: PartitionId(id), name: format!("t/{id}") },
+        next: Offset(0),
+        seen: EventTime::MIN,
+        first: EventTime::MIN,
+    };
+    let script = Script { reads: reads.into(), ..Script::default() };
+    let told = script.told.clone();
+    let decoder = Box::new(JsonDecoder::new(&schema).unwrap());
+    (Intake::new(0, Box::new(script), decoder, spec(), vec![begin(0), begin(1)], until), told)
+}
+
+fn read_all(intake: &mut Intake, now: Instant) -> Vec<Item> {
+    (0..10).flat_map(|_| intake.read(100, now).unwrap().unwrap_or_default()).collect()
+}
+
+fn shown(time: Option<EventTime>) -> String {
+    match time {
+        None => "none".to_owned(),
+        Some(EventTime::MIN) => "min".to_owned(),
+        Some(EventTime::MAX) => "max".to_owned(),
+        Some(EventTime(micros)) => (micros / 1_000_000).to_string(),
+    }
+}
+
+fn mark(intake: &Intake, now: Instant) -> String {
+    let Mark { live, idle, .. } = intake.mark(now);
+    format!("live {} idle {}", shown(live), shown(idle))
+}
+
+fn caught_up(partition: u64, next: i64) -> Read {
+    Read::CaughtUp { partition: PartitionId(partition), next: Offset(next) }
+}
+
+fn ended(partition: u64, next: i64) -> Read {
+    Read::Ended { partition: PartitionId(partition), next: Offset(next) }
+}
+
+#[test]
+fn every_offset_is_in_one_account_under_one_heading() {
+    let broken = match records(0, &[(9, 50)]) {
+        Read::Records(raw) => Read::Records(RawBatch { bytes: vec![b'{'; raw.bytes.len()], ..raw }),
+        other => other,
+    };
+    let lost = Read::Lost { partition: PartitionId(0), from: Offset(12), to: Offset(20) };
+    // 3 is a hole; 40 - 2 - 10 = 28 is the least second that is accepted after 40; 11 holds a marker.
+    let reads = vec![records(0, &[(0, 10), (2, 40), (4, 27), (5, 28)]), broken, caught_up(0, 12), lost];
+    let (mut intake, _) = intake(Until::Stopped, reads);
+    let items = read_all(&mut intake, Instant::now());
+    let mut tables = String::new();
+    for item in &items {
+        match item {
+            Item::Events(batch) => write!(tables, "events {} ", batch.num_rows()).unwrap(),
+            Item::Rows(rows) => write!(tables, "{:?} {} ", rows.table, rows.batch.num_rows()).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(tables, "Late 1 events 3 Quarantine 1 ");
+    let accounts = intake.close_accounts();
+    let account = &accounts[0].account;
+    assert!(account.is_balanced());
+    let counts = account.counts;
+    assert_eq!((account.from, account.to), (Offset(0), Offset(20)));
+    assert_eq!((counts.accepted, counts.too_late, counts.quarantined), (3, 1, 1));
+    assert_eq!((counts.skipped, counts.lost), (7, 8));
+    assert_eq!(intake.close_accounts()[0].account.from, Offset(20), "the next account begins where this one ended");
+}
+
+#[test]
+fn a_partition_that_has_more_to_read_holds_back_the_others_and_an_idle_one_does_not() {
+    let reads = vec![records(0, &[(0, 100)]), caught_up(1, 0), records(1, &[(0, 30)]), caught_up(1, 1)];
+    let (mut intake, _) = intake(Until::Stopped, reads);
+    let begin = Instant::now();
+    intake.read(100, begin).unwrap();
+    assert_eq!(mark(&intake, begin), "live min idle none", "nobody knows what partition 1 has");
+    intake.read(100, begin).unwrap();
+    assert_eq!(mark(&intake, begin), "live 98 idle min", "it has nothing");
+    intake.read(100, begin).unwrap();
+    assert_eq!(mark(&intake, begin), "live 28 idle none", "it spoke");
+    intake.read(100, begin).unwrap();
+    assert_eq!(mark(&intake, begin + Duration::from_secs(59)), "live 28 idle none");
+    assert_eq!(mark(&intake, begin + Duration::from_secs(60)), "live 98 idle 28", "it fell silent");
+}
+
+#[test]
+fn at_the_end_of_a_replay_everything_closes_and_at_that_of_a_run_once_nothing_does() {
+    let reads = || vec![records(0, &[(0, 100)]), ended(0, 1), ended(1, 0)];
+    for (until, wanted) in [(Until::Closed, "live max idle none"), (Until::CaughtUp, "live 98 idle min")] {
+        let (mut intake, _) = intake(until, reads());
+        assert!(!intake.is_exhausted());
+        read_all(&mut intake, Instant::now());
+        assert!(intake.is_exhausted());
+        assert_eq!(mark(&intake, Instant::now()), wanted);
+    }
+}
+
+#[test]
+fn a_live_run_is_never_exhausted_even_without_partitions() {
+    let (mut intake, _) = intake(Until::Stopped, vec![ended(0, 0), ended(1, 0)]);
+    read_all(&mut intake, Instant::now());
+    assert!(!intake.is_exhausted());
+}
+
+#[test]
+fn a_partition_far_ahead_of_the_slowest_waits_until_that_has_come_near() {
+    let (mut intake, told) = intake(Until::Stopped, vec![records(0, &[(0, 500)]), records(1, &[(0, 100)])]);
+    read_all(&mut intake, Instant::now());
+    let second = |second: i64| EventTime(second * 1_000_000);
+    intake.align(EventTime::MIN).unwrap();
+    assert!(told.borrow().is_empty(), "before anything was published nobody is ahead");
+    for slowest in [399, 397, 398, 440, 448, 449] {
+        intake.align(second(slowest)).unwrap();
+    }
+    assert_eq!(*told.borrow(), ["pause 0", "resume 0"], "498 is ahead of 397 + 100, and near 448 + 50");
+}
