@@ -16,7 +16,7 @@ const LADDER: [&[&str]; 10] = [
     &["stage"],
     &["models"],
     &["checkpoint"],
-    &["storage"],
+    &["storage", "broker"],
     &["observe"],
     &["domain"],
 ];
@@ -24,8 +24,8 @@ const LADDER: [&[&str]; 10] = [
 /// A crate, and the modules that may hold it.
 const HOLDERS: [(&str, &[&str]); 11] = [
     ("object_store", &["storage"]),
-    ("rdkafka", &["sources", "sinks"]),
-    ("rdkafka_sys", &["sources", "sinks"]),
+    ("rdkafka", &["broker", "sources", "sinks"]),
+    ("rdkafka_sys", &["broker", "sources", "sinks"]),
     ("timely", &["pipeline", "views"]),
     ("differential_dataflow", &["pipeline", "views"]),
     ("candle_core", &["scoring", "training"]),

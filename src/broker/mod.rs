@@ -4,6 +4,7 @@
 //! Promise: no error and no log line shows the value of a secret property, and a refused or unreachable broker is named
 //! with its true cause (librdkafka itself answers "timed out").
 
+pub mod inquiry;
 pub mod link;
 pub mod mock;
 

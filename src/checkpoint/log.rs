@@ -78,6 +78,14 @@ impl CheckpointLog {
         Err(CheckpointError::Superseded { sequence: lost_to })
     }
 
+    /// What `open` would decide at this moment. Only reads.
+    pub fn foresee(storage: &Storage, identity: &Identity) -> Result<Recovery, CheckpointError> {
+        match decide(look(storage)?.found, identity) {
+            Recovery::Refuse(conflict) => Err(conflict.into()),
+            recovery => Ok(recovery),
+        }
+    }
+
     fn claim(storage: &Storage, identity: &Identity) -> Result<Claim, CheckpointError> {
         let Look { found, row, digest } = look(storage)?;
         let carried = match &found {

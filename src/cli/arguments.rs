@@ -85,15 +85,20 @@ pub(super) struct ReplayOptions {
 
 /// Look for faults before anything starts
 ///
-/// Reads the configuration and asks everything it names: all faults at once, each with its key and the cure. Starts
-/// nothing and writes no results. Exit code 0, or 2 with the list.
+/// Reads the configuration and asks everything it names: broker and topics, store, models. Decodes and scores a sample of
+/// the input. Tells all faults at once, each with its key and the cure. Starts nothing, writes no results, commits no
+/// offset. Exit code 0, or 2 with the list.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   tidewatch check pipeline.toml
+  tidewatch check pipeline.toml --from day.ndjson  would this recording be understood?
   tidewatch check pipeline.toml --json | jq '.faults[].key'")]
 pub(super) struct CheckOptions {
     #[command(flatten)]
     pub(super) configuration: ConfigurationOptions,
+    /// Judge what `replay --from` would read, instead of the configured source
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    pub(super) from: Vec<String>,
     /// Print the findings as one JSON object on standard output
     #[arg(long)]
     pub(super) json: bool,

@@ -12,10 +12,9 @@ pub(super) fn load(options: &ConfigurationOptions) -> anyhow::Result<Settings> {
 }
 
 /// What can be read of the settings, and every fault, for those who go on in spite of them.
-pub(super) fn draft(options: &ConfigurationOptions) -> anyhow::Result<(Draft, Option<Settings>, Faults)> {
+pub(super) fn draft(options: &ConfigurationOptions) -> anyhow::Result<(Draft, Faults)> {
     let (text, overrides) = read(options)?;
-    let (draft, faults) = Draft::parse(&text, &overrides);
-    Ok((draft, Settings::parse(&text, &overrides).ok(), faults))
+    Ok(Draft::parse(&text, &overrides))
 }
 
 /// The faults as a person reads them.

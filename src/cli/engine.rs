@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use crate::checkpoint::decide::Identity;
 use crate::domain::schema::EventSchema;
 use crate::models::{self, model, registry};
 use crate::observe::progress::Progress;
@@ -15,14 +16,14 @@ use crate::pipeline::run;
 use crate::pipeline::scored::EventsKept;
 use crate::pipeline::spec::{Cluster, LoadedDetector, OutputSpec, PipelineSpec, SourceSpec, Until};
 use crate::settings::{
-    DetectorSection, EventsStored, Fingerprint, KafkaSection, OnFailure, OnLost, OutputSection, Properties, Settings,
-    SourceSection, Start,
+    DetectorSection, EventsStored, Fingerprint, KafkaOutputSection, KafkaSection, OnFailure, OnLost, OutputSection,
+    Properties, S3Section, Settings, SourceSection, Start,
 };
 use crate::sinks::kafka::KafkaOutputSpec;
 use crate::sources::files::FilesSpec;
 use crate::sources::kafka::{KafkaSpec, Lost, Start as KafkaStart};
-use crate::storage::S3Options;
 use crate::storage::digest::Sha256;
+use crate::storage::{S3Account, S3Options};
 
 use super::arguments::ErrorMeasure;
 use super::placement::Placement;
@@ -95,7 +96,7 @@ fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> 
     })
 }
 
-fn files(paths: Vec<String>, events: &EventSchema) -> FilesSpec {
+pub(super) fn files(paths: Vec<String>, events: &EventSchema) -> FilesSpec {
     FilesSpec {
         paths,
         record_bytes_max: events.record_bytes_max,
@@ -104,7 +105,7 @@ fn files(paths: Vec<String>, events: &EventSchema) -> FilesSpec {
     }
 }
 
-fn kafka(section: &KafkaSection) -> KafkaSpec {
+pub(super) fn kafka(section: &KafkaSection) -> KafkaSpec {
     KafkaSpec {
         brokers: section.brokers.clone(),
         topics: section.topics.clone(),
@@ -142,14 +143,28 @@ fn load(section: &DetectorSection) -> anyhow::Result<Option<LoadedDetector>> {
     }
 }
 
+/// Where the store is, and the account for it.
+pub(super) fn s3(section: &S3Section) -> S3Options {
+    let account = match (&section.access_key_id, &section.secret_access_key) {
+        (Some(access_key_id), Some(secret_access_key)) => Some(S3Account {
+            access_key_id: access_key_id.reveal().to_owned(),
+            secret_access_key: secret_access_key.reveal().to_owned(),
+            session_token: section.session_token.as_ref().map(|token| token.reveal().to_owned()),
+        }),
+        _ => None,
+    };
+    S3Options {
+        endpoint: section.endpoint.clone(),
+        region: section.region.clone(),
+        virtual_hosted: section.virtual_hosted,
+        account,
+    }
+}
+
 fn output(pipeline: &str, section: &OutputSection) -> OutputSpec {
     OutputSpec {
         url: section.url.clone(),
-        s3: S3Options {
-            endpoint: section.s3.endpoint.clone(),
-            region: section.s3.region.clone(),
-            virtual_hosted: section.s3.virtual_hosted,
-        },
+        s3: s3(&section.s3),
         events: match section.events {
             EventsStored::All => EventsKept::All,
             EventsStored::Anomalies => EventsKept::Anomalies,
@@ -157,19 +172,27 @@ fn output(pipeline: &str, section: &OutputSection) -> OutputSpec {
         },
         publish_every: section.publish_every,
         file_size: section.file_size,
-        kafka: section.kafka.as_ref().map(|kafka| KafkaOutputSpec {
-            brokers: kafka.brokers.clone(),
-            topic: kafka.topic.clone(),
-            progress_topic: None,
-            properties: revealed(&kafka.librdkafka),
-            transactional_id: transactional_id(pipeline, &section.url),
-        }),
+        kafka: section.kafka.as_ref().map(|kafka| kafka_output(pipeline, &section.url, kafka)),
     }
 }
 
-/// The same in every run into this output, and no other output's: a replay elsewhere must not end the live run's producer.
-fn transactional_id(pipeline: &str, url: &str) -> String {
-    format!("tidewatch-{pipeline}-{}", Sha256::of(url.as_bytes()).short())
+/// `url` is that of the tables.
+pub(super) fn kafka_output(pipeline: &str, url: &str, section: &KafkaOutputSection) -> KafkaOutputSpec {
+    KafkaOutputSpec {
+        brokers: section.brokers.clone(),
+        topic: section.topic.clone(),
+        progress_topic: None,
+        properties: revealed(&section.librdkafka),
+        // The same in every run into this output, and no other output's: a replay elsewhere must not end the live run's producer.
+        transactional_id: format!("tidewatch-{pipeline}-{}", Sha256::of(url.as_bytes()).short()),
+    }
+}
+
+/// Whose output a run of these settings would write.
+pub(super) fn identity(settings: &Settings, input: &Input) -> anyhow::Result<Identity> {
+    // No model has a part in it.
+    let spec = pipeline(&Settings { detectors: Vec::new(), ..settings.clone() }, input)?;
+    Ok(Identity { source: spec.source_identity(), pipeline: spec.name, configuration: spec.configuration })
 }
 
 /// Makes a model version.

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::observe::logging::Verbosity;
 use crate::observe::{logging, panic};
 use crate::scoring;
 
@@ -28,7 +29,7 @@ pub fn main() -> ExitCode {
     // SAFETY: nothing has been started yet, so this is the only thread.
     unsafe { scoring::single_threaded() };
     let arguments = Arguments::parse();
-    if let Err(error) = logging::start(arguments.logs.format(), arguments.logs.verbosity()) {
+    if let Err(error) = logging::start(arguments.logs.format(), verbosity(&arguments)) {
         return report(&Refusal::new(error.to_string()).into());
     }
     panic::end_process_on_panic();
@@ -40,6 +41,14 @@ pub fn main() -> ExitCode {
         Verb::Import(options) => import::import(&options),
     };
     done.map_or_else(|error| report(&error), |()| ExitCode::SUCCESS)
+}
+
+/// `check` tells itself what it meets, so its log is for those who ask for it.
+fn verbosity(arguments: &Arguments) -> Verbosity {
+    match (&arguments.verb, arguments.logs.verbosity()) {
+        (Verb::Check(_), Verbosity::Quiet | Verbosity::Normal) => Verbosity::Silent,
+        (_, verbosity) => verbosity,
+    }
 }
 
 /// What the user can put right: the command or the configuration. Exit code 2.

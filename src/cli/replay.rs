@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use crate::observe::progress::Progress;
 use crate::observe::stop::StopSignal;
-use crate::settings::{Settings, SourceSection};
+use crate::settings::SourceSection;
 
 use super::Refusal;
 use super::arguments::ReplayOptions;
@@ -17,7 +17,7 @@ use super::progress::Shown;
 
 pub(super) fn replay(options: &ReplayOptions, is_quiet: bool) -> anyhow::Result<()> {
     let settings = configuration::load(&options.configuration)?;
-    let input = input(&options.from, &settings)?;
+    let input = input(&options.from, Some(&settings.source))?;
     let placement = Placement::read(&options.placement, settings.pipeline.workers)?;
     let stop = StopSignal::on_signals().context("signals cannot be caught")?;
     let progress = Arc::new(Progress::default());
@@ -32,11 +32,12 @@ pub(super) fn replay(options: &ReplayOptions, is_quiet: bool) -> anyhow::Result<
     Ok(())
 }
 
-fn input(from: &[String], settings: &Settings) -> Result<Input, Refusal> {
+/// What `--from` names. A source that is at fault itself is none.
+pub(super) fn input(from: &[String], source: Option<&SourceSection>) -> Result<Input, Refusal> {
     let is_kafka = |path: &String| path == "kafka";
-    match (from, &settings.source) {
-        ([only], SourceSection::Kafka(_)) if is_kafka(only) => Ok(Input::AsItStands),
-        ([only], SourceSection::Files(_)) if is_kafka(only) => Err(Refusal::new(
+    match (from, source) {
+        ([only], Some(SourceSection::Kafka(_)) | None) if is_kafka(only) => Ok(Input::AsItStands),
+        ([only], Some(SourceSection::Files(_))) if is_kafka(only) => Err(Refusal::new(
             "--from kafka needs [source.kafka] in the configuration; for a file of that name: ./kafka",
         )),
         (paths, _) if paths.iter().any(is_kafka) => {

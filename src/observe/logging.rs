@@ -23,6 +23,8 @@ pub enum Format {
 /// How much is logged where the variable is silent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verbosity {
+    /// Nothing: what happens is told otherwise.
+    Silent,
     /// Warnings and errors.
     Quiet,
     #[default]
@@ -55,6 +57,7 @@ pub fn start(format: Format, verbosity: Verbosity) -> Result<(), BadFilter> {
 /// Ours at the wanted level, the libraries' from warnings on.
 fn directives(verbosity: Verbosity) -> &'static str {
     match verbosity {
+        Verbosity::Silent => "off",
         Verbosity::Quiet => "warn",
         Verbosity::Normal => "warn,tidewatch=info",
         Verbosity::Debug => "warn,tidewatch=debug",

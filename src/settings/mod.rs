@@ -35,8 +35,10 @@ pub use kafka::{Properties, Property};
 pub use output::{EventsStored, KafkaOutputSection, OutputSection, S3Section};
 pub use overrides::{Argument, Overrides};
 pub use pipeline::PipelineSection;
+pub use reader::quoted;
 pub use secret::Secret;
 pub use source::{FilesSection, KafkaSection, OnLost, SourceSection, Start};
+pub use value::nearest;
 
 use fault::{FaultList, Wrong};
 use reader::Reader;
@@ -69,7 +71,14 @@ impl Settings {
     /// Reads the text of a configuration file with everything that overrides it.
     pub fn parse(text: &str, overrides: &Overrides) -> Result<Settings, Faults> {
         let (draft, faults) = Draft::parse(text, overrides);
-        match draft {
+        draft.whole().filter(|_| faults.0.is_empty()).ok_or(faults)
+    }
+}
+
+impl Draft {
+    /// The settings, if every section is there.
+    pub fn whole(self) -> Option<Settings> {
+        match self {
             Draft {
                 pipeline: Some(pipeline),
                 source: Some(source),
@@ -78,13 +87,11 @@ impl Settings {
                 windows: Some(windows),
                 detectors: Some(detectors),
                 output: Some(output),
-            } if faults.0.is_empty() => Ok(Settings { pipeline, source, event, watermark, windows, detectors, output }),
-            _ => Err(faults),
+            } => Some(Settings { pipeline, source, event, watermark, windows, detectors, output }),
+            _ => None,
         }
     }
-}
 
-impl Draft {
     /// Reads as much as can be read, and says what cannot.
     pub fn parse(text: &str, overrides: &Overrides) -> (Draft, Faults) {
         let faults = FaultList::default();

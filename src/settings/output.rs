@@ -97,6 +97,9 @@ fn read_s3(reader: Reader<'_>) -> S3Section {
     match (&section.access_key_id, &section.secret_access_key) {
         (Some(_), None) => reader.fault("access_key_id", half("secret_access_key")),
         (None, Some(_)) => reader.fault("secret_access_key", half("access_key_id")),
+        (None, None) if section.session_token.is_some() => {
+            reader.fault("session_token", half("access_key_id and secret_access_key"));
+        }
         _ => {}
     }
     reader.finish();
@@ -104,7 +107,7 @@ fn read_s3(reader: Reader<'_>) -> S3Section {
 }
 
 fn half(other: &str) -> Wrong {
-    Wrong::new(format!("this is half of an account: {other} is missing"), "set both, or neither")
+    Wrong::new(format!("this is half of an account: {other} is missing"), "set them together, or none of them")
 }
 
 fn secret(name: &str, node: &Node) -> Read<Secret> {

@@ -153,7 +153,7 @@ impl<'t> Reader<'t> {
 }
 
 /// A name as TOML would want it in a dotted key.
-fn quoted(name: &str) -> String {
+pub fn quoted(name: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     if !name.is_empty() && name.chars().all(is_bare) { name.to_owned() } else { format!("{name:?}") }
 }

@@ -204,7 +204,8 @@ pub(super) fn nearest_or_all(word: &str, known: &[&str]) -> String {
     }
 }
 
-fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+/// The nearest known word, if one is near enough to be meant.
+pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let folded = |text: &str| text.to_lowercase().replace(['-', ' ', '.'], "_");
     let plain = folded(word);
     // Every part of the word in the candidate: `lateness` means `allowed_lateness`.

@@ -96,6 +96,12 @@ impl Secrets {
         Secrets::new(names.iter().filter_map(|name| std::env::var(name).ok()))
     }
 
+    /// These and more.
+    pub(super) fn and(self, values: impl IntoIterator<Item = String>) -> Secrets {
+        let Secrets(more) = Secrets::new(values);
+        Secrets(self.0.into_iter().chain(more).collect())
+    }
+
     fn hide(&self, text: &str) -> String {
         self.0.iter().fold(text.to_string(), |text, secret| text.replace(secret.as_str(), "***"))
     }

@@ -14,6 +14,7 @@ pub mod patience;
 mod remote;
 #[cfg(test)]
 pub(crate) mod simulated;
+pub mod trial;
 pub mod upload;
 
 use std::fmt;
@@ -28,7 +29,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::storage::digest::Sha256;
 use crate::storage::error::{Cause, Secrets, StorageError};
 use crate::storage::key::ObjectKey;
-pub use crate::storage::open::S3Options;
+pub use crate::storage::open::{S3Account, S3Options};
 use crate::storage::patience::{Health, Patience};
 use crate::storage::remote::Remote;
 

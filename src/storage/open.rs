@@ -1,20 +1,20 @@
 //! From a URL to a store: a folder, `file:///…` or `s3://bucket/prefix`.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use object_store::aws::{AmazonS3Builder, AwsCredential, S3ConditionalPut};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider};
 
 use crate::storage::digest::unhex;
 use crate::storage::error::{Cause, Secrets, StorageError};
 
-/// `[output.s3]`: only what differs from AWS. Credentials come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-/// `AWS_SESSION_TOKEN`, or what the machine's role gives), never from here.
+/// `[output.s3]`: only what differs from AWS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct S3Options {
     /// `http://localhost:9000`. Saying `http://` allows plain HTTP.
@@ -23,6 +23,23 @@ pub struct S3Options {
     pub region: Option<String>,
     /// `bucket.host/key` instead of `host/bucket/key`.
     pub virtual_hosted: bool,
+    /// Otherwise AWS's own variables (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`), or what the machine's role
+    /// gives.
+    pub account: Option<S3Account>,
+}
+
+/// An account of an object store. It never shows itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct S3Account {
+    pub access_key_id: String,
+    pub secret_access_key: String,
+    pub session_token: Option<String>,
+}
+
+impl fmt::Debug for S3Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// What a URL means.
@@ -53,12 +70,20 @@ pub(super) fn open(url: &str, options: &S3Options) -> Result<Opened, StorageErro
             Ok(Opened { store: Arc::new(store.with_fsync(true)), folder: Some(folder), secrets })
         }
         Place::S3 { bucket, prefix } => {
-            let secrets = Secrets::from_environment();
+            let secrets = secrets(options.account.as_ref());
             let store = s3(&bucket, options).build().map_err(|error| cannot_open(&error, &secrets))?;
             let prefix = Path::parse(&prefix).map_err(|error| cannot_open(&error, &secrets))?;
             Ok(Opened { store: Arc::new(PrefixStore::new(store, prefix)), folder: None, secrets })
         }
     }
+}
+
+/// The folder that a URL names, if it names one.
+pub(super) fn folder_of(url: &str) -> Result<Option<PathBuf>, StorageError> {
+    Ok(match place(url)? {
+        Place::Folder(folder) => Some(folder),
+        Place::S3 { .. } => None,
+    })
 }
 
 fn s3(bucket: &str, options: &S3Options) -> AmazonS3Builder {
@@ -91,7 +116,24 @@ fn s3(bucket: &str, options: &S3Options) -> AmazonS3Builder {
     if let Some(region) = &options.region {
         builder = builder.with_region(region);
     }
+    if let Some(account) = &options.account {
+        // As a whole, so that no token of the environment joins it.
+        builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(AwsCredential {
+            key_id: account.access_key_id.clone(),
+            secret_key: account.secret_access_key.clone(),
+            token: account.session_token.clone(),
+        })));
+    }
     builder
+}
+
+/// Whatever could be repeated by a store's reply.
+fn secrets(account: Option<&S3Account>) -> Secrets {
+    let own = account.into_iter().flat_map(|account| {
+        let S3Account { access_key_id, secret_access_key, session_token } = account.clone();
+        [Some(access_key_id), Some(secret_access_key), session_token].into_iter().flatten()
+    });
+    Secrets::from_environment().and(own)
 }
 
 /// The HTTP client is built without a provider of cryptography and panics when none is installed, even for plain HTTP.
@@ -181,6 +223,22 @@ mod tests {
             let error = place(url).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_account_is_never_shown_and_taken_out_of_what_a_store_says() {
+        let account = S3Account {
+            access_key_id: "AKIA1234".into(),
+            secret_access_key: "hunter22".into(),
+            session_token: Some("token777".into()),
+        };
+        let options = S3Options { account: Some(account), ..S3Options::default() };
+        let reply = std::io::Error::other("<Key>AKIA1234</Key> hunter22 token777");
+        let said = Cause::new(&reply, &secrets(options.account.as_ref())).to_string();
+        assert_eq!(said, "<Key>***</Key> *** ***");
+        assert!(format!("{options:?}").contains("account: Some(***)"), "{options:?}");
+        let opened = open("s3://bucket/prefix", &options).ok().expect("nothing is asked yet");
+        assert!(!format!("{:?}", opened.store).contains("hunter22"), "the client shows its account");
     }
 
     #[test]

@@ -9,11 +9,14 @@ mod progress;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 pub use json::{MalformedAnomalies, Message, Messages};
 pub use producer::{AnomalyProducer, Sent};
 
-use crate::broker::{BrokerError, Reserved, Shown};
+use crate::broker::inquiry::partition_counts;
+use crate::broker::link::Link;
+use crate::broker::{self, BrokerError, Reserved, Shown};
 
 /// The topic of anomalies.
 #[derive(Clone, PartialEq, Eq)]
@@ -76,3 +79,12 @@ const RESERVED: [Reserved; 5] = [
     ("request.required.acks", "a transaction needs all"),
     ("group.id", "nothing is committed to a group here"),
 ];
+
+/// How many partitions the topic has, or why it cannot be used; no transaction is begun and nobody is fenced off.
+pub fn inquire(spec: &KafkaOutputSpec, patience: Duration) -> Result<usize, BrokerError> {
+    let mut config = broker::configure(&spec.brokers, &[], &spec.properties, &RESERVED)?;
+    config.set("group.id", progress::group(spec));
+    let link = Link::new("anomalies output", &spec.brokers);
+    let counts = partition_counts(config, link, std::slice::from_ref(&spec.topic), patience)?;
+    counts.into_iter().next().unwrap_or(Ok(0))
+}

@@ -15,6 +15,11 @@ use crate::broker::link::Link;
 use crate::broker::{self, PATIENCE};
 use crate::sinks::kafka::{KafkaOutputError, KafkaOutputSpec, RESERVED};
 
+/// The group that progress is read under; nothing is committed to it.
+pub(super) fn group(spec: &KafkaOutputSpec) -> String {
+    format!("{}-progress", spec.transactional_id)
+}
+
 /// How the record of a checkpoint is written.
 pub(super) fn record(sequence: u64) -> String {
     format!(r#"{{"sequence":{sequence}}}"#)
@@ -57,7 +62,7 @@ pub(super) fn last(spec: &KafkaOutputSpec, partitions: &[i32]) -> Result<Option<
         ("fetch.wait.max.ms", "20"),
     ];
     let mut config = broker::configure(&spec.brokers, &READER, &spec.properties, &RESERVED)?;
-    config.set("group.id", format!("{}-progress", spec.transactional_id));
+    config.set("group.id", group(spec));
     let consumer: BaseConsumer<Link> =
         config.create_with_context(Link::new("anomalies output", &spec.brokers)).map_err(broker::creation)?;
     let mut all = TopicPartitionList::new();

@@ -13,11 +13,14 @@ mod reader;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 pub use client::KafkaClient;
 pub use reader::KafkaReader;
 
-use crate::broker::{Reserved, Shown};
+use crate::broker::inquiry::partition_counts;
+use crate::broker::link::Link;
+use crate::broker::{self, BrokerError, Reserved, Shown};
 use crate::domain::ids::PartitionId;
 
 /// Where a partition begins of which nothing is committed.
@@ -84,6 +87,13 @@ const RESERVED: [Reserved; 11] = [
     ("queued.max.messages.kbytes", "set `queue_bytes`"),
     ("allow.auto.create.topics", "a source makes no topics"),
 ];
+
+/// How many partitions each topic has, or why it cannot be read; nothing is begun.
+pub fn inquire(spec: &KafkaSpec, patience: Duration) -> Result<Vec<Result<usize, BrokerError>>, BrokerError> {
+    let mut config = broker::configure(&spec.brokers, &DEFAULTS, &spec.properties, &RESERVED)?;
+    config.set("group.id", &spec.group);
+    partition_counts(config, Link::new("source", &spec.brokers), &spec.topics, patience)
+}
 
 /// The name under which librdkafka and we look for changes of the topics.
 const REFRESH: &str = "topic.metadata.refresh.interval.ms";
