@@ -178,28 +178,23 @@ fn output(pipeline: &str, section: &OutputSection) -> OutputSpec {
     }
 }
 
-/// The topic of anomalies, beside the output at `url`.
+/// `url` is that of the tables.
 pub(super) fn kafka_output(pipeline: &str, url: &str, section: &KafkaOutputSection) -> KafkaOutputSpec {
     KafkaOutputSpec {
         brokers: section.brokers.clone(),
         topic: section.topic.clone(),
         progress_topic: None,
         properties: revealed(&section.librdkafka),
-        transactional_id: transactional_id(pipeline, url),
+        // The same in every run into this output, and no other output's: a replay elsewhere must not end the live run's producer.
+        transactional_id: format!("tidewatch-{pipeline}-{}", Sha256::of(url.as_bytes()).short()),
     }
-}
-
-/// The same in every run into this output, and no other output's: a replay elsewhere must not end the live run's producer.
-fn transactional_id(pipeline: &str, url: &str) -> String {
-    format!("tidewatch-{pipeline}-{}", Sha256::of(url.as_bytes()).short())
 }
 
 /// Whose output a run of these settings would write.
 pub(super) fn identity(settings: &Settings, input: &Input) -> anyhow::Result<Identity> {
     // No model has a part in it.
     let spec = pipeline(&Settings { detectors: Vec::new(), ..settings.clone() }, input)?;
-    let configuration = Fingerprint::of(settings).that_state_depends_on();
-    Ok(Identity { source: spec.source_identity(), pipeline: spec.name, configuration })
+    Ok(Identity { source: spec.source_identity(), pipeline: spec.name, configuration: spec.configuration })
 }
 
 /// Makes a model version.
