@@ -82,7 +82,8 @@ const FIRST_RECORDS: usize = 256;
 
 /// Claims the output and decides. Blocks; for worker 0 alone.
 pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committer), PipelineError> {
-    process.storage.probe(&spec.name)?;
+    let unusable = |source| PipelineError::Output { url: spec.output.url.clone(), source };
+    process.storage.probe(&spec.name).map_err(unusable)?;
     let identity = Identity {
         pipeline: spec.name.clone(),
         source: spec.source_identity(),
