@@ -176,3 +176,39 @@ fn every_anomaly_is_on_its_topic_once_after_a_kill_and_a_resume() {
     let keys: BTreeSet<&String> = records.iter().map(|(key, _)| key).collect();
     assert_eq!(keys.len(), records.len(), "an idempotency key belongs to one record");
 }
+
+#[test]
+fn partitions_added_while_running_are_read_from_their_beginning() {
+    let Some(brokers) = testbed::kafka() else { return };
+    let sent = events::flows(6_000, PARTITIONS, 14);
+    let (parts, closers) = (events::cut(&sent, 2), events::closers(6_000, PARTITIONS));
+    let mut topic = Topic::new(&brokers, PARTITIONS / 2);
+    let quick = "\"topic.metadata.refresh.interval.ms\" = 200\n\n[event]";
+    let configured = configuration(&brokers, &topic.name, false).replacen(
+        "[event]",
+        &format!("[source.kafka.librdkafka]\n{quick}"),
+        1,
+    );
+    let (desk, place) = (Desk::new(&configured), Place::local());
+    let mut running = [desk.start(&place.with(&["run", "tidewatch.toml", "-w", "2"]))];
+    topic.send(&parts[0][..PARTITIONS / 2].to_vec());
+    committed(&topic, &desk, &mut running);
+    topic.grow(PARTITIONS);
+    topic.send(
+        &parts[0]
+            .iter()
+            .enumerate()
+            .map(|(at, events)| if at < PARTITIONS / 2 { vec![] } else { events.clone() })
+            .collect(),
+    );
+    committed(&topic, &desk, &mut running);
+    topic.send(&parts[1]);
+    topic.send(&closers);
+    committed(&topic, &desk, &mut running);
+    let [program] = running;
+    program.terminate().well();
+    check_nothing_lost_or_twice(&place.open(), &events::joined(&[sent, closers]));
+    let undisturbed = Place::local();
+    desk.start(&undisturbed.with(&["replay", "tidewatch.toml", "--from", "kafka", "-q"])).end().well();
+    assert_eq!(windows(&place), windows(&undisturbed));
+}

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
-
+use crate::checkpoint::CheckpointError;
 use crate::checkpoint::decide::Identity;
 use crate::domain::schema::EventSchema;
 use crate::models::import::{ImportOptions, ImportedModel};
@@ -13,6 +12,7 @@ use crate::models::model::ModelVersion;
 use crate::models::{self, model, registry};
 use crate::observe::progress::Progress;
 use crate::observe::stop::StopSignal;
+use crate::pipeline::PipelineError;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::run;
 use crate::pipeline::scored::EventsKept;
@@ -22,11 +22,14 @@ use crate::settings::{
     Properties, S3Section, Settings, SourceSection, Start,
 };
 use crate::sinks::kafka::KafkaOutputSpec;
+use crate::sources::SourceError;
 use crate::sources::files::FilesSpec;
 use crate::sources::kafka::{KafkaSpec, Lost, Start as KafkaStart};
 use crate::storage::digest::Sha256;
+use crate::storage::error::StorageError;
 use crate::storage::{S3Account, S3Options};
 
+use super::Refusal;
 use super::arguments::ErrorMeasure;
 use super::placement::Placement;
 
@@ -67,7 +70,28 @@ pub(super) fn run(job: Job) -> anyhow::Result<()> {
     let Job { settings, input, placement, stop, progress } = job;
     let cluster = Cluster { workers: placement.workers, process: placement.index, addresses: placement.hosts };
     let spec = pipeline(&settings, &input)?;
-    Ok(run::run(spec, cluster, stop, progress)?)
+    run::run(spec, cluster, stop, progress).map_err(judged)
+}
+
+/// A failure that another command or configuration would spare is a refusal.
+fn judged(error: PipelineError) -> anyhow::Error {
+    use SourceError::{Format, NothingMatches, Pattern, SameName};
+    let is_refusal = matches!(
+        error,
+        PipelineError::Checkpoint(CheckpointError::Conflict(_))
+            | PipelineError::Source(NothingMatches { .. } | Pattern { .. } | Format { .. } | SameName { .. })
+            | PipelineError::Storage(StorageError::BadUrl { .. })
+            | PipelineError::Scoring(_)
+            | PipelineError::ModelChanged { .. }
+            | PipelineError::Finished { .. }
+    );
+    let error = anyhow::Error::from(error);
+    if is_refusal { Refusal::new(told(&error)).into() } else { error }
+}
+
+/// An error with its causes.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).collect::<Vec<_>>().join("\n  because: ")
 }
 
 /// The pipeline of a configuration.
@@ -140,7 +164,8 @@ fn load(section: &DetectorSection) -> anyhow::Result<Option<LoadedDetector>> {
             Ok(None)
         }
         (Err(error), OnFailure::Stop) => {
-            Err(error).with_context(|| format!("the model of detector `{}` cannot be loaded", detector.name))
+            let what = format!("the model of detector `{}` cannot be loaded", detector.name);
+            Err(Refusal::new(told(&anyhow::Error::from(error).context(what))).into())
         }
     }
 }

@@ -43,6 +43,8 @@ pub enum PipelineError {
     Restore(#[from] crate::stage::RestoreError),
     #[error(transparent)]
     Storage(#[from] crate::storage::error::StorageError),
+    #[error("the output `{url}` cannot be written")]
+    Output { url: String, source: crate::storage::error::StorageError },
     #[error(transparent)]
     File(#[from] crate::sinks::pending::FileFault),
     #[error(transparent)]

@@ -109,8 +109,9 @@ const FIRST_RECORDS: usize = 256;
 
 /// Claims the output and decides. Blocks; for worker 0 alone.
 pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committer), PipelineError> {
-    let begun = now().0;
-    process.storage.probe(&format!("{}-{}-{begun}", spec.name, std::process::id()))?;
+    let unusable = |source| PipelineError::Output { url: spec.output.url.clone(), source };
+    let trial = format!("{}-{}-{}", spec.name, std::process::id(), now().0);
+    process.storage.probe(&trial).map_err(unusable)?;
     let identity = Identity {
         pipeline: spec.name.clone(),
         source: spec.source_identity(),

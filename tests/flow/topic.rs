@@ -10,6 +10,7 @@ use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::events::Partitions;
+use super::until;
 use crate::testbed::{Cluster, Writer};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,6 +27,23 @@ impl Topic {
         let cluster = Cluster::at(brokers);
         let name = cluster.topic("real", partitions as i32);
         Topic { brokers: brokers.to_owned(), name, partitions, writer: cluster.writer() }
+    }
+
+    /// Adds partitions, up to this many, and waits until they can be written to.
+    pub fn grow(&mut self, partitions: usize) {
+        let cluster = Cluster::at(&self.brokers);
+        cluster.add_partitions(&self.name, partitions);
+        self.partitions = partitions;
+        self.writer = until("a producer that knows the new partitions", || {
+            let writer = cluster.writer();
+            let known = writer.0.client().fetch_metadata(Some(&self.name), PATIENCE).unwrap();
+            (known.topics()[0].partitions().len() == partitions).then_some(writer)
+        });
+    }
+
+    /// As retention does it.
+    pub fn delete_before(&self, partition: i32, offset: i64) {
+        Cluster::at(&self.brokers).delete_records_before(&self.name, partition, offset);
     }
 
     pub fn send(&self, events: &Partitions) {
