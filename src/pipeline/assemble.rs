@@ -59,7 +59,6 @@ impl Assembly<'_> {
         let progressed = Progressed { flow: flow.clone(), committed: committed.clone() };
         let clock = Rc::new(Clock { newest_ended: Cell::new(None), slowest: Cell::new(EventTime::MIN) });
         let watermarks = || Watermarks::new(share.workers, spec.watermark.idle_retention);
-        let mut failed = None;
         worker.dataflow::<u64, _, _>(|scope| {
             let intake = |activator: timely::scheduling::SyncActivator| {
                 let wake = Box::new(move || {
@@ -69,14 +68,8 @@ impl Assembly<'_> {
                 start::intake(spec, self.process, self.start, (share.worker, share.workers), wake)
             };
             let first = self.start.first_epoch;
-            let ingested = ingest(scope, first, spec.plan, clock.clone(), progressed, shared.clone(), intake);
-            let Ingested { events, aside } = match ingested {
-                Ok(ingested) => ingested,
-                Err(error) => {
-                    failed = Some(error);
-                    return;
-                }
-            };
+            let Ingested { events, aside } =
+                ingest(scope, first, spec.plan, clock.clone(), progressed, shared.clone(), intake);
             let mut rows = vec![aside];
             if spec.output.events != EventsKept::None || !scorers.is_empty() {
                 rows.push(score_events(events.clone(), scorers, spec.output.events));
@@ -89,10 +82,7 @@ impl Assembly<'_> {
             let reports = stage(rows, staging, clock, shared.clone());
             commit(reports, committer, shared.clone()).probe_with(&committed);
         });
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(committed),
-        }
+        Ok(committed)
     }
 
     fn windows(&self) -> Result<Vec<WindowStage>, PipelineError> {

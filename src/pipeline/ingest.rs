@@ -160,7 +160,8 @@ pub struct Ingested<'scope> {
     pub aside: Stream<'scope, u64, Parcel>,
 }
 
-/// Builds the operator; it begins at epoch `first`. `intake` gets an activator for the reader's wake.
+/// Builds the operator; it begins at epoch `first`. `intake` gets an activator for the reader's wake. Where there is none, the run has
+/// failed, and the operator stands still: timely wants every operator whose place is taken.
 pub fn ingest<'scope>(
     scope: Scope<'scope, u64>,
     first: Epoch,
@@ -169,7 +170,7 @@ pub fn ingest<'scope>(
     progressed: Progressed,
     shared: Shared,
     intake: impl FnOnce(SyncActivator) -> Result<Intake, PipelineError>,
-) -> Result<Ingested<'scope>, PipelineError> {
+) -> Ingested<'scope> {
     let mut builder = OperatorBuilder::new("Ingest".to_owned(), scope);
     let (events_output, events) = builder.new_output();
     let (aside_output, aside) = builder.new_output();
@@ -177,8 +178,9 @@ pub fn ingest<'scope>(
     let mut aside_output = OutputBuilder::<_, CapacityContainerBuilder<Parcel>>::from(aside_output);
     let address = builder.operator_info().address;
     let activator = scope.activator_for(address.clone());
-    let mut ingest = Ingest {
-        intake: intake(scope.worker().sync_activator_for(address.to_vec()))?,
+    let intake = intake(scope.worker().sync_activator_for(address.to_vec())).map_err(|error| shared.fail(error)).ok();
+    let mut ingest = intake.map(|intake| Ingest {
+        intake,
         plan,
         clock,
         progressed,
@@ -186,13 +188,13 @@ pub fn ingest<'scope>(
         workers: scope.peers(),
         epoch_began: Instant::now(),
         epoch_bytes: 0,
-    };
+    });
     builder.build(move |initial| {
         let mut capabilities = <[Capability<u64>; 2]>::try_from(initial).ok();
         capabilities.iter_mut().flatten().for_each(|capability| capability.downgrade(&first.0));
         move |_frontiers| {
             let (mut events_output, mut aside_output) = (events_output.activate(), aside_output.activate());
-            let Some([on_events, on_aside]) = &mut capabilities else { return };
+            let (Some([on_events, on_aside]), Some(ingest)) = (&mut capabilities, &mut ingest) else { return };
             let epoch = Epoch(*on_events.time());
             let (mut events, mut aside) = (Vec::new(), Vec::new());
             let next = ingest.step(epoch, &mut events, &mut aside);
@@ -223,7 +225,7 @@ pub fn ingest<'scope>(
             }
         }
     });
-    Ok(Ingested { events, aside })
+    Ingested { events, aside }
 }
 
 fn wake_after(activator: &Activator, wait: Duration) {

@@ -82,8 +82,7 @@ const FIRST_RECORDS: usize = 256;
 
 /// Claims the output and decides. Blocks; for worker 0 alone.
 pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committer), PipelineError> {
-    let unusable = |source| PipelineError::Output { url: spec.output.url.clone(), source };
-    process.storage.probe(&spec.name).map_err(unusable)?;
+    process.storage.probe(&spec.name).map_err(|source| PipelineError::Output { url: spec.output.url.clone(), source })?;
     let identity = Identity {
         pipeline: spec.name.clone(),
         source: spec.source_identity(),
