@@ -23,11 +23,13 @@ fn bad_records_are_kept_with_their_address_and_reason_and_the_rest_is_counted() 
     let at = events::BEGIN_MS;
     let wrong_type = format!(r#"{{"ts":{at},"device":"d","Rate":"fast"}}"#);
     let no_key = format!(r#"{{"ts":{at},"Rate":1}}"#);
-    let bad: [(Option<&[u8]>, &str); 11] = [
+    let deep = format!(r#"{{"ts":{at},"device":"d","x":{}"#, r#"{"x":"#.repeat(100_000));
+    let bad: [(Option<&[u8]>, &str); 12] = [
         (None, "empty"),
         (Some(b""), "empty"),
         (Some(b" \n"), "empty"),
-        (Some(&braces), "too_deep"),
+        (Some(&braces), "syntax"),
+        (Some(deep.as_bytes()), "too_deep"),
         (Some(b"{\"device\":\"\xff\xfe\"}"), "not_utf8"),
         (Some(br#"{"ts":"yesterday","device":"d"}"#), "bad_time"),
         (Some(br#"{"device":"d"}"#), "bad_time"),
@@ -59,7 +61,7 @@ fn bad_records_are_kept_with_their_address_and_reason_and_the_rest_is_counted() 
     assert!(rows.iter().all(|row| row["received"] != Cell::Null));
     let account = &tables::accounts(&storage)[&0];
     let too_late = naive::admit(&sent).too_late.len() as i64;
-    assert_eq!((account.read, account.quarantined, account.too_late), (1_011, 11, too_late));
+    assert_eq!((account.read, account.quarantined, account.too_late), (1_012, 12, too_late));
     let counted = tables::newest(&storage, "by_label", "label").iter().map(|row| row["count"].int()).sum::<i64>();
     assert_eq!(counted, 1_000 - too_late);
 }

@@ -57,6 +57,12 @@ impl Process {
         let storage = Storage::open(&spec.output.url, &spec.output.s3, Patience::at_start())?;
         Ok(Process { storage, source })
     }
+
+    /// Whether the output can be written, and written once.
+    fn probe(&self, spec: &PipelineSpec) -> Result<(), PipelineError> {
+        let unusable = |source| PipelineError::Output { url: spec.output.url.clone(), source };
+        self.storage.probe(&spec.name).map_err(unusable)
+    }
 }
 
 /// What worker 0 decided.
@@ -109,9 +115,7 @@ const FIRST_RECORDS: usize = 256;
 
 /// Claims the output and decides. Blocks; for worker 0 alone.
 pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committer), PipelineError> {
-    let unusable = |source| PipelineError::Output { url: spec.output.url.clone(), source };
-    let trial = format!("{}-{}-{}", spec.name, std::process::id(), now().0);
-    process.storage.probe(&trial).map_err(unusable)?;
+    process.probe(spec)?;
     let identity = Identity {
         pipeline: spec.name.clone(),
         source: spec.source_identity(),

@@ -64,7 +64,9 @@ impl Topic {
     pub fn lag(&self, group: &str) -> i64 {
         let consumer = consumer(&self.brokers, group);
         let mut all = TopicPartitionList::new();
-        (0..self.partitions as i32).for_each(|partition| drop(all.add_partition(&self.name, partition)));
+        for partition in 0..self.partitions as i32 {
+            all.add_partition(&self.name, partition);
+        }
         let committed = consumer.committed_offsets(all, PATIENCE).unwrap();
         let lag = committed.elements().into_iter().map(|at| {
             let (_, end) = consumer.fetch_watermarks(&self.name, at.partition(), PATIENCE).unwrap();
