@@ -1,3 +1,5 @@
+//! What an intake makes of a scripted source.
+
 use std::collections::VecDeque;
 use std::fmt::Write;
 

@@ -33,8 +33,8 @@ pub enum PipelineError {
     Decode(#[from] crate::decode::DecodeError),
     #[error(transparent)]
     Window(#[from] crate::windows::error::WindowError),
-    #[error(transparent)]
-    Scoring(#[from] crate::scoring::scorer::ScoringError),
+    #[error("{0}")]
+    Scoring(Box<crate::scoring::scorer::ScoringError>),
     #[error(transparent)]
     Checkpoint(#[from] crate::checkpoint::CheckpointError),
     #[error(transparent)]
@@ -86,4 +86,11 @@ pub enum PipelineError {
     Incomplete { epoch: Epoch, reports: usize, workers: usize },
     #[error("the thread that commits is gone")]
     CommitterGone,
+}
+
+impl From<crate::scoring::scorer::ScoringError> for PipelineError {
+    fn from(error: crate::scoring::scorer::ScoringError) -> PipelineError {
+        // By far the largest of them.
+        PipelineError::Scoring(Box::new(error))
+    }
 }

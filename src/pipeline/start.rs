@@ -61,7 +61,9 @@ impl Process {
     /// Whether the output can be written, and written once.
     fn probe(&self, spec: &PipelineSpec) -> Result<(), PipelineError> {
         let unusable = |source| PipelineError::Output { url: spec.output.url.clone(), source };
-        self.storage.probe(&spec.name).map_err(unusable)
+        // Two starts may try at once, and must not take each other's trial for their own.
+        let trial = format!("{}-{}-{}", spec.name, std::process::id(), now().0);
+        self.storage.probe(&trial).map_err(unusable)
     }
 }
 
@@ -135,11 +137,7 @@ pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committe
         refuse_other_models(checkpoint, &terms)?;
     }
     let writer = Writer { generation, worker: 0 };
-    let partitions: BTreeMap<String, PartitionState> = resume
-        .iter()
-        .flat_map(|checkpoint| checkpoint.partitions.clone())
-        .map(|partition| (partition.name.clone(), partition))
-        .collect();
+    let partitions = resume.as_deref().map_or_else(BTreeMap::new, by_name);
     let mut committer = Committer {
         log: opened.log,
         storage,
@@ -172,6 +170,10 @@ pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committe
         ends: ends(spec, process)?,
     };
     Ok((start, committer))
+}
+
+fn by_name(checkpoint: &Checkpoint) -> BTreeMap<String, PartitionState> {
+    checkpoint.partitions.iter().map(|partition| (partition.name.clone(), partition.clone())).collect()
 }
 
 /// The versions of models that this run scores with.

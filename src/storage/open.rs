@@ -237,7 +237,7 @@ mod tests {
         let said = Cause::new(&reply, &secrets(options.account.as_ref())).to_string();
         assert_eq!(said, "<Key>***</Key> *** ***");
         assert!(format!("{options:?}").contains("account: Some(***)"), "{options:?}");
-        let opened = open("s3://bucket/prefix", &options).ok().expect("nothing is asked yet");
+        let Ok(opened) = open("s3://bucket/prefix", &options) else { panic!("nothing is asked yet") };
         assert!(!format!("{:?}", opened.store).contains("hunter22"), "the client shows its account");
     }
 

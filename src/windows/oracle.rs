@@ -76,6 +76,14 @@ fn quotient_of_root(a: &BigRational, b: &BigRational, n: i32) -> f64 {
     to_float(&(a / whole(2).pow(k * n))) / m.powf(f64::from(n) / 2.0)
 }
 
+/// Linear interpolation between the two nearest of `sorted`.
+fn percentile(sorted: &[BigRational], thousandths: u16) -> BigRational {
+    let place = whole(sorted.len() as i64 - 1) * whole(thousandths.into()) / whole(1000);
+    let index = place.floor().to_integer().to_usize().unwrap();
+    let next = sorted.get(index + 1).unwrap_or(&sorted[index]);
+    &sorted[index] + (next - &sorted[index]) * (place - whole(index as i64))
+}
+
 fn aggregate_of(events: &[&Event], field: &str, aggregate: Aggregate, size: i64) -> Value {
     use Aggregate as A;
     let mut ordered: Vec<&&Event> = events.iter().filter(|event| own_value(event, field).is_some()).collect();
@@ -105,12 +113,6 @@ fn aggregate_of(events: &[&Event], field: &str, aggregate: Aggregate, size: i64)
     let moment = |k: i32| x.iter().map(|x| (x - &mean).pow(k)).sum::<BigRational>() / whole(n);
     let mut sorted = x.clone();
     sorted.sort();
-    let percentile = |thousandths: u16| {
-        let place = whole(n - 1) * whole(thousandths.into()) / whole(1000);
-        let index = place.floor().to_integer().to_usize().unwrap();
-        let next = sorted.get(index + 1).unwrap_or(&sorted[index]);
-        &sorted[index] + (next - &sorted[index]) * (place - whole(index as i64))
-    };
     let deviation = |variance: BigRational| quotient_of_root(&whole(1), &variance, -1);
     let found = match aggregate {
         A::Sum => Some(to_float(&sum(&x))),
@@ -124,8 +126,8 @@ fn aggregate_of(events: &[&Event], field: &str, aggregate: Aggregate, size: i64)
         A::Min => Some(to_float(&sorted[0])),
         A::Max => Some(to_float(&sorted[sorted.len() - 1])),
         A::Range => Some(to_float(&(&sorted[sorted.len() - 1] - &sorted[0]))),
-        A::Median => Some(to_float(&percentile(500))),
-        A::Percentile(thousandths) => Some(to_float(&percentile(thousandths))),
+        A::Median => Some(to_float(&percentile(&sorted, 500))),
+        A::Percentile(thousandths) => Some(to_float(&percentile(&sorted, thousandths))),
         A::Skewness | A::Kurtosis if moment(2).is_zero() => None,
         A::Skewness => Some(quotient_of_root(&moment(3), &moment(2), 3)),
         A::Kurtosis => Some(to_float(&(moment(4) / (moment(2) * moment(2)))) - 3.0),
