@@ -118,7 +118,7 @@ fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> 
         detectors: detectors.into_iter().flatten().collect(),
         output: output(&settings.pipeline.name, &settings.output),
         plan: Plan::new(settings.pipeline.epoch, settings.pipeline.checkpoint_every),
-        configuration: Fingerprint::of(settings).that_state_depends_on(),
+        configuration: Fingerprint::of(settings).0,
     })
 }
 

@@ -3,7 +3,7 @@
 //! Promise: the same meaning gives the same fingerprint on every machine and in every version of the same format; what
 //! only decides how fast or how often things happen is no part of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::domain::schema::{Constant, FieldSpec, KeySource, TimeFormat, TimeSource};
@@ -13,22 +13,10 @@ use crate::windows::spec::WindowSpec;
 use super::event::{EventSection, kind_name};
 use super::{Settings, SourceSection};
 
-/// A digest for each section, by its name: `source`, `event`, `watermark`, `windows.<name>`, `detectors.<name>`.
+/// A digest for each section whose change would mix two meanings in one state, by its name: `source`, `event`, `windows.<name>`. All
+/// others apply from the next start on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint(pub BTreeMap<String, String>);
-
-/// What a difference between the stored fingerprint and ours means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Effect {
-    /// It applies from here on; the state fits.
-    FromHereOn,
-    /// A window that was not there: it begins empty.
-    Begins,
-    /// A window that is no longer there: its state is dropped.
-    Ends,
-    /// The state was made by another meaning of the same words: going on would mix them.
-    Refused,
-}
 
 impl Fingerprint {
     pub fn of(settings: &Settings) -> Fingerprint {
@@ -36,52 +24,10 @@ impl Fingerprint {
         let mut add = |name: String, text: &str| sections.insert(name, digest(text));
         add("source".to_owned(), &source(&settings.source));
         add("event".to_owned(), &event(&settings.event));
-        let watermark = &settings.watermark;
-        let spans = [
-            ("out_of_orderness", watermark.out_of_orderness),
-            ("allowed_lateness", watermark.allowed_lateness),
-            ("future_skew", watermark.future_skew),
-            ("idle_retention", watermark.idle_retention),
-        ];
-        add("watermark".to_owned(), &spans.map(|(name, span)| format!("{name}={}", micros(span))).join("\n"));
         for spec in &settings.windows {
             add(format!("windows.{}", spec.name), &window(spec));
         }
-        for detector in &settings.detectors {
-            let text = format!("{:?}\n{:?}", detector.spec.model, detector.spec.input);
-            add(format!("detectors.{}", detector.spec.name), &text);
-        }
         Fingerprint(sections)
-    }
-
-    /// One digest over all sections.
-    pub fn whole(&self) -> String {
-        let lines: Vec<String> = self.0.iter().map(|(name, digest)| format!("{name}={digest}")).collect();
-        digest(&lines.join("\n"))
-    }
-
-    /// The sections whose change would mix two meanings in one state: another event, source, or window of the same name. All
-    /// others apply from the next start on.
-    pub fn that_state_depends_on(&self) -> BTreeMap<String, String> {
-        let binds = |name: &str| matches!(name, "event" | "source") || name.starts_with("windows.");
-        self.0.iter().filter(|(name, _)| binds(name)).map(|(name, hash)| (name.clone(), hash.clone())).collect()
-    }
-
-    /// The sections that differ from what a manifest holds, and what each difference means.
-    pub fn changes_since(&self, stored: &Fingerprint) -> Vec<(String, Effect)> {
-        let names: BTreeSet<&String> = self.0.keys().chain(stored.0.keys()).collect();
-        let differs = |name: &&&String| self.0.get(**name) != stored.0.get(**name);
-        names.iter().filter(differs).map(|name| ((*name).clone(), self.effect(name, stored))).collect()
-    }
-
-    fn effect(&self, name: &str, stored: &Fingerprint) -> Effect {
-        let is_window = name.starts_with("windows.");
-        match (self.0.contains_key(name), stored.0.contains_key(name)) {
-            (true, true) if is_window || name == "event" || name == "source" => Effect::Refused,
-            (true, false) if is_window => Effect::Begins,
-            (false, true) if is_window => Effect::Ends,
-            _ => Effect::FromHereOn,
-        }
     }
 }
 

@@ -30,7 +30,7 @@ use crate::windows::spec::WindowSpec;
 pub use detectors::{DetectorSection, OnFailure};
 pub use event::{EventFormat, EventSection};
 pub use fault::{Fault, Faults, Place};
-pub use fingerprint::{Effect, Fingerprint};
+pub use fingerprint::Fingerprint;
 pub use kafka::{Properties, Property};
 pub use output::{EventsStored, KafkaOutputSection, OutputSection, S3Section};
 pub use overrides::{Argument, Overrides};
