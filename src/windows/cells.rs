@@ -151,11 +151,11 @@ impl FieldCells {
         }
     }
 
-    /// Gives back what growing reserved, once few more events are to come.
-    pub fn compact(&mut self) {
+    /// Gives back what growing reserved, once few more events are to come. Cells will be read in this order.
+    pub fn compact(&mut self, order: &[u32]) {
         match &mut self.accumulators {
-            Accumulators::Float(cells) => cells.compact(),
-            Accumulators::Integer(cells) => cells.compact(),
+            Accumulators::Float(cells) => cells.compact(order),
+            Accumulators::Integer(cells) => cells.compact(order),
             Accumulators::Text(_) => {}
         }
     }
@@ -261,11 +261,11 @@ impl<N: Number> NumberCells<N> {
         }
     }
 
-    fn compact(&mut self) {
+    fn compact(&mut self, order: &[u32]) {
         self.sums.shrink_to_fit();
         self.extremes.shrink_to_fit();
         if let Some(kept) = &mut self.kept {
-            kept.compact();
+            kept.compact(order);
         }
     }
 

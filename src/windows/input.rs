@@ -91,10 +91,14 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Whether there is neither an infinity nor a NaN; without a branch a value, for there hardly ever is.
+/// Whether there is neither an infinity nor a NaN: either times zero is NaN, and stays so in a sum. In lanes, for there hardly ever is one.
 fn are_finite(values: &[f64]) -> bool {
-    const EXPONENT: u64 = 0x7ff << 52;
-    !values.iter().fold(false, |found, value| found | (value.to_bits() & EXPONENT == EXPONENT))
+    let mut lanes = [0.0; 8];
+    let (chunks, rest) = values.as_chunks::<8>();
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane += value * 0.0);
+    }
+    rest.iter().all(|value| value.is_finite()) && lanes.iter().all(|lane| !lane.is_nan())
 }
 
 fn hash_texts<'a>(values: &ArrayRef, texts: &StringArray, hashes: &'a mut PerValue<u64>) -> &'a [u64] {

@@ -119,10 +119,10 @@ impl Windows {
     /// Sets events aside whose windows are all final, and gives the others.
     fn without_final(&mut self, batch: EventBatch) -> EventBatch {
         let open_from = self.plan.grid.end_of_last_pane(self.final_through);
-        let is_open: BooleanArray = batch.times().iter().map(|time| Some(*time >= open_from)).collect();
-        if is_open.true_count() == batch.len() {
+        if batch.times().iter().min().is_none_or(|least| *least >= open_from) {
             return batch;
         }
+        let is_open: BooleanArray = batch.times().iter().map(|time| Some(*time >= open_from)).collect();
         let places = places_of(&batch);
         let rows = (0..batch.len() as u32).zip(is_open.values()).filter(|(_, is_open)| !is_open);
         self.late.extend(rows.map(|(row, _)| places.at(row)));
@@ -223,6 +223,16 @@ impl Windows {
             self.groups.release(first.remove().groups());
         }
     }
+
+    /// Compacts the panes that only late events can come to.
+    fn compact_complete(&mut self) {
+        let (grid, groups, through) = (self.plan.grid, &self.groups, self.published_through);
+        let complete = self.panes.iter_mut().take_while(|(pane, _)| grid.first_window(**pane) <= through);
+        for (_, pane) in complete.filter(|(_, pane)| !pane.is_compact()) {
+            let order = pane.cells_by(|group| groups.key(group));
+            pane.compact(&order);
+        }
+    }
 }
 
 fn places_of(batch: &EventBatch) -> Places<'_> {
@@ -257,9 +267,7 @@ impl Stage for Windows {
         let due = self.due_groups(before, corrected);
         self.publish(&due, output);
         self.drop_final();
-        let complete =
-            self.panes.iter_mut().take_while(|(pane, _)| grid.first_window(**pane) <= self.published_through);
-        complete.for_each(|(_, pane)| pane.compact());
+        self.compact_complete();
         self.late.leave(self.retained, output);
     }
 

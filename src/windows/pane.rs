@@ -39,6 +39,14 @@ impl Pane {
         &self.groups
     }
 
+    /// The cells in the order of their groups' keys.
+    pub fn cells_by<'k>(&self, key: impl Fn(u32) -> &'k [u8]) -> Vec<u32> {
+        let mut cells: Vec<u32> = (0..self.groups.len() as u32).collect();
+        let key = |cell: &u32| key(self.groups[*cell as usize]);
+        cells.sort_unstable_by(|a, b| key(a).cmp(key(b)));
+        cells
+    }
+
     pub fn events(&self, cell: usize) -> u64 {
         self.events[cell]
     }
@@ -80,12 +88,14 @@ impl Pane {
         self.fields[field].add(runs, rows, input, places, self.origin);
     }
 
-    /// Gives back what growing reserved. Once: late events are few.
-    pub fn compact(&mut self) {
-        if !self.is_compact {
-            self.is_compact = true;
-            self.fields.iter_mut().for_each(FieldCells::compact);
-        }
+    pub fn is_compact(&self) -> bool {
+        self.is_compact
+    }
+
+    /// Gives back what growing reserved, and lays the cells out in this order where that matters. Once: late events are few.
+    pub fn compact(&mut self, order: &[u32]) {
+        self.is_compact = true;
+        self.fields.iter_mut().for_each(|field| field.compact(order));
     }
 
     pub fn heap_bytes(&self) -> usize {

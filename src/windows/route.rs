@@ -32,13 +32,12 @@ impl Routes {
     pub fn sort(&mut self, grid: &Grid, times: &[i64], groups: &[u32], numbers: usize) {
         self.rows.clear();
         self.runs.clear();
-        let extent = times.iter().fold(None, |extent: Option<(i64, i64)>, time| {
-            let (least, greatest) = extent.unwrap_or((*time, *time));
-            Some((least.min(*time), greatest.max(*time)))
-        });
-        let Some((least, greatest)) = extent else {
+        if times.is_empty() {
             return;
-        };
+        }
+        let extent = (i64::MAX, i64::MIN);
+        let (least, greatest) =
+            times.iter().fold(extent, |(least, greatest), time| (least.min(*time), greatest.max(*time)));
         let (first, last) = (grid.pane_of(least), grid.pane_of(greatest));
         let panes = (last - first + 1) as u64;
         let cells_max = (4 * times.len()).max(1024) as u64;

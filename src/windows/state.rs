@@ -82,7 +82,8 @@ fn save_panes(windows: &Windows, batches: &mut Vec<RecordBatch>) {
         }
     };
     for (number, pane) in &windows.panes {
-        for cell in cells_by_key(windows, pane) {
+        for cell in pane.cells_by(|group| windows.groups.key(group)) {
+            let cell = cell as usize;
             writer.bytes.clear();
             writer.unsigned(pane.events(cell));
             for (cells, field) in pane.fields.iter().zip(&windows.plan.fields) {
@@ -99,13 +100,6 @@ fn save_panes(windows: &Windows, batches: &mut Vec<RecordBatch>) {
         }
     }
     flush(&mut starts, &mut groups, &mut states);
-}
-
-fn cells_by_key(windows: &Windows, pane: &Pane) -> Vec<usize> {
-    let mut cells: Vec<usize> = (0..pane.groups().len()).collect();
-    let key = |cell: &usize| windows.groups.key(pane.groups()[*cell]);
-    cells.sort_unstable_by(|a, b| key(a).cmp(key(b)));
-    cells
 }
 
 fn save_revisions(windows: &Windows, batches: &mut Vec<RecordBatch>) {

@@ -10,7 +10,7 @@ use crate::windows::exact::number::Number;
 use crate::windows::exact::percentile;
 use crate::windows::exact::powers::Powers;
 use crate::windows::exact::slope::Slope;
-use crate::windows::exact::sums::Sums;
+use crate::windows::exact::sums::{Habit, Sums};
 use crate::windows::plan::Needs;
 use crate::windows::spec::Aggregate;
 
@@ -28,6 +28,8 @@ pub struct NumberSummary<N: Number> {
     pub ends: Ends<N>,
     distinct: Distinct,
     values: Vec<N>,
+    /// How the group before held its sums.
+    habit: Option<Habit>,
     crowd: Option<Box<Crowd<N>>>,
 }
 
@@ -54,6 +56,7 @@ impl<N: Number> NumberSummary<N> {
             ends: Ends::default(),
             distinct: Distinct::default(),
             values: Vec::new(),
+            habit: None,
             crowd: None,
         }
     }
@@ -61,7 +64,7 @@ impl<N: Number> NumberSummary<N> {
     /// Forgets the group before and takes up the parts of the next.
     pub fn gather<'a>(&mut self, parts: impl Iterator<Item = Part<&'a NumberCells<N>>>) {
         let values = std::mem::take(&mut self.values);
-        *self = NumberSummary { values, ..NumberSummary::new(self.needs) };
+        *self = NumberSummary { values, habit: self.sums.habit().or(self.habit), ..NumberSummary::new(self.needs) };
         self.values.clear();
         parts.for_each(|part| self.merge(part));
         self.conclude_values();
@@ -115,6 +118,7 @@ impl<N: Number> NumberSummary<N> {
             return;
         }
         let values = self.values.as_slice();
+        self.sums.adopt(self.habit);
         if self.needs.squares {
             self.sums.add_run::<true, N>(values);
         } else if self.needs.sums {

@@ -158,14 +158,18 @@ impl<N: Number> Kept<N> {
         }
     }
 
-    /// Gives back the places that no value takes, once few more are to come.
-    pub fn compact(&mut self) {
+    /// Gives back the places that no value takes, once few more are to come. Values come to lie in the order of these cells (each
+    /// of them once), so that reading them in that order goes straight through memory.
+    pub fn compact(&mut self, order: &[u32]) {
         let lengths = self.spans.iter().filter(|span| span.length != CROWDED).map(|span| usize::from(span.length));
         let mut values = Vec::with_capacity(lengths.sum());
-        for span in self.spans.iter_mut().filter(|span| span.length != CROWDED) {
-            let start = values.len() as u32;
-            values.extend_from_slice(&self.values[span.start as usize..][..usize::from(span.length)]);
-            *span = Span { start, length: span.length, capacity: span.length };
+        for cell in order {
+            let span = &mut self.spans[*cell as usize];
+            if span.length != CROWDED {
+                let start = values.len() as u32;
+                values.extend_from_slice(&self.values[span.start as usize..][..usize::from(span.length)]);
+                *span = Span { start, length: span.length, capacity: span.length };
+            }
         }
         self.values = values;
         self.abandoned = Default::default();

@@ -281,7 +281,7 @@ proptest! {
         let mut wanted: [Vec<i64>; 6] = Default::default();
         for (index, (cell, length)) in runs.into_iter().enumerate() {
             if index == compact_at {
-                kept.compact();
+                kept.compact(&[3, 1, 0, 5, 4, 2]);
             }
             let run: Vec<i64> = (0..length as i64).map(|value| 1000 * index as i64 + value).collect();
             kept.add_run(cell, run.as_slice());
