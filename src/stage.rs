@@ -54,6 +54,15 @@ impl Share {
     }
 }
 
+/// A part of a stage's state, stored as an object of its own, so that a checkpoint writes what changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatePart {
+    /// Unique within the stage and worker, and the same at each snapshot.
+    pub name: String,
+    /// None: exactly as in the snapshot before.
+    pub batches: Option<Vec<RecordBatch>>,
+}
+
 /// State that could not be taken back.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
@@ -71,9 +80,10 @@ pub trait Stage {
     /// Ends the epoch. What leaves here must not depend on how the epoch was cut into batches.
     fn on_epoch_end(&mut self, end: EpochEnd, output: &mut Output);
 
-    /// The whole state as keyed columns, right after the end of a checkpoint's epoch. Batches may differ in schema; each describes itself.
-    fn snapshot(&mut self) -> Vec<RecordBatch>;
+    /// The state as keyed columns, right after the end of a checkpoint's epoch: part after part, so that no more than one of them
+    /// is in memory twice. A part that is not told of is gone. Batches may differ in schema; each describes itself.
+    fn snapshot(&mut self, tell: &mut dyn FnMut(StatePart));
 
-    /// Takes back what snapshots of all workers held, keeping the keys of `share`. Called once, before the first batch.
+    /// Takes back what all parts of all workers held, keeping the keys of `share`. Called once, before the first batch.
     fn restore(&mut self, state: &[RecordBatch], share: Share) -> Result<(), RestoreError>;
 }

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::observe::logging::Verbosity;
-use crate::observe::{logging, panic};
+use crate::observe::{logging, memory, panic};
 use crate::scoring;
 
 use arguments::{Arguments, Verb};
@@ -28,6 +28,7 @@ use arguments::{Arguments, Verb};
 pub fn main() -> ExitCode {
     // SAFETY: nothing has been started yet, so this is the only thread.
     unsafe { scoring::single_threaded() };
+    memory::give_back_large_blocks();
     let arguments = Arguments::parse();
     if let Err(error) = logging::start(arguments.logs.format(), verbosity(&arguments)) {
         return report(&Refusal::new(error.to_string()).into());

@@ -12,11 +12,14 @@ use timely::dataflow::channels::pact::ParallelizationContract;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::Operator;
 
+use crate::checkpoint::state;
 use crate::domain::ids::Epoch;
 use crate::pipeline::parcel::{Item, Parcel};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::watermarks::{Mark, Watermarks};
-use crate::stage::{Output, Stage};
+use crate::stage::{Output, Stage, StatePart};
+
+const ENCODES: &str = "columns that were built in memory encode into memory";
 
 /// An epoch that has not ended on every worker.
 struct Open {
@@ -49,7 +52,11 @@ impl Hosted {
         let mut items: Vec<Item> = output.0.into_iter().map(Item::Rows).collect();
         if end.is_checkpoint {
             let stage = self.number;
-            items.extend(self.stage.snapshot().into_iter().map(|batch| Item::State { stage, batch }));
+            self.stage.snapshot(&mut |part: StatePart| {
+                // Encoded at once: only then may the columns go.
+                let bytes = part.batches.map(|batches| state::encode(&batches).expect(ENCODES));
+                items.push(Item::State { stage, part: part.name, bytes });
+            });
         }
         items
     }

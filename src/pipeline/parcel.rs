@@ -27,8 +27,8 @@ pub enum Item {
     Events(RecordBatch),
     /// Rows of a table, never empty.
     Rows(Rows),
-    /// Part of a stage's snapshot.
-    State { stage: u16, batch: RecordBatch },
+    /// A part of a stage's snapshot, encoded; none if it is as it was in the snapshot before.
+    State { stage: u16, part: String, bytes: Option<bytes::Bytes> },
     /// What became of a partition's records since the last checkpoint.
     Account(PartitionReport),
     /// A partition that was found while running, told to one worker before its rows.
@@ -62,7 +62,7 @@ impl Accountable for Parcel {
 enum Head {
     Events,
     Rows(TableCode),
-    State(u16),
+    State { stage: u16, part: String, length: Option<usize> },
     Account(PartitionReport),
     Found(usize, PartitionId, String),
     Mark(usize, Mark),
@@ -137,14 +137,20 @@ fn encode(items: &[Item]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
         heads.push(match item {
             Item::Events(_) => Head::Events,
             Item::Rows(rows) => Head::Rows(rows.table.into()),
-            Item::State { stage, .. } => Head::State(*stage),
+            Item::State { stage, part, bytes } => {
+                Head::State { stage: *stage, part: part.clone(), length: bytes.as_ref().map(bytes::Bytes::len) }
+            }
             Item::Account(account) => Head::Account(account.clone()),
             Item::Found { target, id, name } => Head::Found(*target, *id, name.clone()),
             Item::Mark { target, mark } => Head::Mark(*target, *mark),
         });
         let batch = match item {
-            Item::Events(batch) | Item::State { batch, .. } => batch,
+            Item::Events(batch) => batch,
             Item::Rows(rows) => &rows.batch,
+            Item::State { bytes, .. } => {
+                bodies.extend_from_slice(bytes.as_deref().unwrap_or_default());
+                continue;
+            }
             Item::Account(_) | Item::Found { .. } | Item::Mark { .. } => continue,
         };
         let compact = compact(batch)?;
@@ -166,26 +172,36 @@ fn decode(bytes: &[u8]) -> Result<Vec<Item>, Box<dyn std::error::Error>> {
     let length = u64::from_le_bytes(length.try_into()?) as usize;
     let (head, mut bodies) = rest.split_at_checked(length).ok_or("no head")?;
     let heads: Vec<Head> = serde_json::from_slice(head)?;
-    let mut batch = || -> Result<RecordBatch, Box<dyn std::error::Error>> {
-        let mut reader = StreamReader::try_new(&mut bodies, None)?;
-        let batch = reader.next().ok_or("no batch")??;
-        // Leaves the cursor behind the end-of-stream mark, where the next stream begins.
-        while reader.next().transpose()?.is_some() {}
-        Ok(batch)
-    };
+    let bodies = &mut bodies;
     heads
         .into_iter()
         .map(|head| {
             Ok(match head {
-                Head::Events => Item::Events(batch()?),
-                Head::Rows(table) => Item::Rows(Rows { table: table.into(), batch: batch()? }),
-                Head::State(stage) => Item::State { stage, batch: batch()? },
+                Head::Events => Item::Events(batch(bodies)?),
+                Head::Rows(table) => Item::Rows(Rows { table: table.into(), batch: batch(bodies)? }),
+                Head::State { stage, part, length } => Item::State { stage, part, bytes: taken(bodies, length)? },
                 Head::Account(account) => Item::Account(account),
                 Head::Found(target, id, name) => Item::Found { target, id, name },
                 Head::Mark(target, mark) => Item::Mark { target, mark },
             })
         })
         .collect()
+}
+
+/// The stream at the front of the bodies, which it leaves behind.
+fn batch(bodies: &mut &[u8]) -> Result<RecordBatch, Box<dyn std::error::Error>> {
+    let mut reader = StreamReader::try_new(bodies, None)?;
+    let batch = reader.next().ok_or("no batch")??;
+    // Leaves the cursor behind the end-of-stream mark, where the next stream begins.
+    while reader.next().transpose()?.is_some() {}
+    Ok(batch)
+}
+
+fn taken(bodies: &mut &[u8], length: Option<usize>) -> Result<Option<bytes::Bytes>, Box<dyn std::error::Error>> {
+    let Some(length) = length else { return Ok(None) };
+    let (taken, rest) = bodies.split_at_checked(length).ok_or("a part of the state is cut short")?;
+    *bodies = rest;
+    Ok(Some(bytes::Bytes::copy_from_slice(taken)))
 }
 
 /// The batch with dictionaries that hold no more than its rows need: a batch must not carry a worker's whole dictionary.
@@ -217,11 +233,14 @@ mod tests {
         .unwrap();
         let mark =
             Mark { source: 1, live: Some(EventTime(5)), idle: None, reading: None, is_done: true, is_stopped: false };
+        let state = bytes::Bytes::from_static(b"any bytes");
         let parcel = Parcel(vec![
             Item::Events(batch.slice(0, 1)),
             Item::Mark { target: 3, mark },
             Item::Rows(Rows { table: Table::Windows(2), batch: batch.clone() }),
-            Item::State { stage: 4, batch: batch.clone() },
+            Item::State { stage: 4, part: "progress".into(), bytes: Some(state.clone()) },
+            Item::State { stage: 4, part: "panes-1".into(), bytes: None },
+            Item::Events(batch.slice(1, 1)),
         ]);
         let length = parcel.length_in_bytes();
         let mut bytes = Vec::new();
@@ -234,10 +253,13 @@ mod tests {
                 Item::Events(events),
                 Item::Mark { target: 3, mark: marked },
                 Item::Rows(Rows { table: Table::Windows(2), batch: rows }),
-                Item::State { stage: 4, batch: state },
+                Item::State { stage: 4, part: written, bytes: Some(bytes) },
+                Item::State { stage: 4, part: kept, bytes: None },
+                Item::Events(more),
             ] => {
-                assert_eq!(events, &batch.slice(0, 1));
-                assert_eq!((rows, state), (&batch, &batch));
+                assert_eq!((events, more), (&batch.slice(0, 1), &batch.slice(1, 1)));
+                assert_eq!((rows, bytes), (&batch, &state));
+                assert_eq!((&written[..], &kept[..]), ("progress", "panes-1"));
                 assert_eq!(marked, &mark);
             }
             other => panic!("{other:?}"),

@@ -14,7 +14,7 @@ use crate::domain::table::{Rows, Table};
 use crate::observe::progress::Progress;
 use crate::pipeline::parcel::{Item, Parcel};
 use crate::scoring::scorer::Scorer;
-use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage};
+use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage, StatePart};
 
 /// Which scored events are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,8 +124,8 @@ impl<S: Stage> Stage for ScoredWindows<S> {
         self.score(given, output);
     }
 
-    fn snapshot(&mut self) -> Vec<RecordBatch> {
-        self.windows.snapshot()
+    fn snapshot(&mut self, tell: &mut dyn FnMut(StatePart)) {
+        self.windows.snapshot(tell);
     }
 
     fn restore(&mut self, state: &[RecordBatch], share: Share) -> Result<(), RestoreError> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::array::RecordBatch;
+use bytes::Bytes;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::Operator;
@@ -68,7 +69,10 @@ struct Staging {
     progress: Arc<Progress>,
     /// What has been collected for the next checkpoint.
     report: Report,
-    state: BTreeMap<String, Vec<RecordBatch>>,
+    outbox: Vec<RecordBatch>,
+    /// Where the parts of the state stand, by stage and name: those of the last checkpoint, and those of the next so far.
+    parts: BTreeMap<(u16, String), StateObject>,
+    next_parts: BTreeMap<(u16, String), StateObject>,
     pending: Vec<Pending>,
 }
 
@@ -83,10 +87,7 @@ impl Staging {
         for item in items {
             match item {
                 Item::Rows(rows) => self.rows(epoch, rows)?,
-                Item::State { stage, batch } => {
-                    let name = self.spec.stages[usize::from(stage)].clone();
-                    self.state.entry(name).or_default().push(batch);
-                }
+                Item::State { stage, part, bytes } => self.part(epoch, stage, part, bytes),
                 Item::Account(report) => self.report.partitions.push(report),
                 Item::Found { .. } => {}
                 Item::Mark { mark, .. } => self.spec.watermarks.apply(mark),
@@ -101,11 +102,30 @@ impl Staging {
 
     fn rows(&mut self, epoch: Epoch, rows: Rows) -> Result<(), PipelineError> {
         if rows.table == Table::Anomalies && self.spec.has_outbox {
-            self.state.entry(OUTBOX.to_owned()).or_default().push(rows.batch.clone());
+            self.outbox.push(rows.batch.clone());
         }
         let objects = self.spec.sink.push(epoch, rows)?;
         self.upload(objects);
         Ok(())
+    }
+
+    /// Notes where a part of a stage's state stands from this checkpoint on: where it stood, or in an object that starts on its way.
+    fn part(&mut self, epoch: Epoch, stage: u16, part: String, bytes: Option<Bytes>) {
+        let object = match bytes {
+            Some(bytes) => self.write_state(epoch, &self.spec.stages[usize::from(stage)].clone(), &part, bytes),
+            None => {
+                self.parts.get(&(stage, part.clone())).expect("a stage keeps only parts that it gave before").clone()
+            }
+        };
+        self.next_parts.insert((stage, part), object);
+    }
+
+    fn write_state(&mut self, epoch: Epoch, stage: &str, part: &str, bytes: Bytes) -> StateObject {
+        let sha256 = Sha256::of(&bytes);
+        let key = self.spec.generation.state(epoch, self.worker, &format!("{stage}-{part}"), &sha256);
+        let object = StateObject { stage: stage.to_owned(), key: key.clone(), size: bytes.len() as u64, sha256 };
+        self.pending.push(self.uploads.upload(key, bytes));
+        object
     }
 
     fn upload(&mut self, objects: Vec<Object>) {
@@ -122,12 +142,12 @@ impl Staging {
         self.upload(staged.objects);
         let mut report = std::mem::take(&mut self.report);
         (report.worker, report.is_last, report.tables) = (self.worker, is_last, staged.part);
-        for (stage, batches) in std::mem::take(&mut self.state) {
-            let bytes = state::encode(&batches)?;
-            let sha256 = Sha256::of(&bytes);
-            let key = self.spec.generation.state(epoch, self.worker, &stage, &sha256);
-            report.state.push(StateObject { stage, key: key.clone(), size: bytes.len() as u64, sha256 });
-            self.pending.push(self.uploads.upload(key, bytes));
+        self.parts = std::mem::take(&mut self.next_parts);
+        report.state.extend(self.parts.values().cloned());
+        let outbox = std::mem::take(&mut self.outbox);
+        if !outbox.is_empty() {
+            let bytes = state::encode(&outbox)?;
+            report.state.push(self.write_state(epoch, OUTBOX, "anomalies", bytes));
         }
         Ok((report, std::mem::take(&mut self.pending)))
     }
@@ -238,9 +258,19 @@ pub fn stage<'scope>(
             let _ = activator.activate();
         });
         let uploads = Uploads::new(&spec.storage, UPLOAD_BYTES, HELD_BYTES, wake);
-        let (report, state, pending) = (Report::default(), BTreeMap::new(), Vec::new());
         let progress = shared.progress.clone();
-        let staging = Staging { spec, worker, uploads, clock, progress, report, state, pending };
+        let staging = Staging {
+            spec,
+            worker,
+            uploads,
+            clock,
+            progress,
+            report: Report::default(),
+            outbox: Vec::new(),
+            parts: BTreeMap::new(),
+            next_parts: BTreeMap::new(),
+            pending: Vec::new(),
+        };
         let mut staged = Staged { staging, open: BTreeMap::new(), underway: BTreeMap::new(), shared };
         move |(input, frontier), output| {
             input.for_each(|capability, parcel| {

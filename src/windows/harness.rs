@@ -13,7 +13,8 @@ use arrow::datatypes::{
 };
 
 use crate::domain::schema::{EventSchema, FieldKind, FieldSpec, KeySource, TimeSource};
-use crate::stage::Output;
+use crate::stage::{Output, Stage, StatePart};
+use crate::windows::Windows;
 use crate::windows::spec::{Aggregate, AggregateSpec, WindowSpec};
 
 /// An event with a field of each kind.
@@ -148,5 +149,34 @@ fn value(column: &ArrayRef, row: usize) -> Value {
             value(coded.values(), coded.keys().value(row) as usize)
         }
         other => panic!("a column of type {other}"),
+    }
+}
+
+/// What is stored of a worker's state: its parts, as the last snapshot of each left them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stored(pub BTreeMap<String, Vec<RecordBatch>>);
+
+impl Stored {
+    /// All of it, by one snapshot.
+    pub fn of(stage: &mut Windows) -> Stored {
+        let mut stored = Stored::default();
+        stored.take(stage);
+        stored
+    }
+
+    /// Takes the next snapshot. Gives the names of the parts that it wrote.
+    pub fn take(&mut self, stage: &mut Windows) -> Vec<String> {
+        let mut before = std::mem::take(&mut self.0);
+        let mut written = Vec::new();
+        stage.snapshot(&mut |StatePart { name, batches }| {
+            let batches = batches.inspect(|_| written.push(name.clone())).or_else(|| before.remove(&name));
+            let batches = batches.unwrap_or_else(|| panic!("part {name} was never written"));
+            assert!(self.0.insert(name.clone(), batches).is_none(), "part {name} comes twice");
+        });
+        written
+    }
+
+    pub fn batches(&self) -> Vec<RecordBatch> {
+        self.0.values().flatten().cloned().collect()
     }
 }

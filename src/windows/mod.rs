@@ -29,6 +29,8 @@ mod harness;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod snapshots;
+#[cfg(test)]
 mod stories;
 
 use std::collections::BTreeMap;
@@ -39,7 +41,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use crate::domain::batch::EventBatch;
 use crate::domain::table::{Rows, Table};
 use crate::domain::time::EventTime;
-use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage};
+use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage, StatePart};
 use crate::windows::cells::CellRun;
 use crate::windows::dictionary::PerValue;
 use crate::windows::error::WindowError;
@@ -271,8 +273,8 @@ impl Stage for Windows {
         self.late.leave(self.retained, output);
     }
 
-    fn snapshot(&mut self) -> Vec<RecordBatch> {
-        state::save(self)
+    fn snapshot(&mut self, tell: &mut dyn FnMut(StatePart)) {
+        state::save(self, tell);
     }
 
     fn restore(&mut self, state: &[RecordBatch], share: Share) -> Result<(), RestoreError> {

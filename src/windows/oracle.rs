@@ -13,7 +13,7 @@ use crate::domain::time::EventTime;
 use crate::stage::{EpochEnd, Output, Share, Stage};
 use crate::windows::Windows;
 use crate::windows::group_hash::GroupHash;
-use crate::windows::harness::{Event, Row, Value, batch, batch_coded, dictionary, rows, schema, spec};
+use crate::windows::harness::{Event, Row, Stored, Value, batch, batch_coded, dictionary, rows, schema, spec};
 use crate::windows::spec::{Aggregate, WindowSpec};
 
 const NUMBER_AGGREGATES: [&str; 18] = [
@@ -281,6 +281,15 @@ fn stages(spec: &WindowSpec, workers: usize) -> Vec<Windows> {
     (0..workers).map(|_| Windows::new(spec, &schema(), Table::Windows(0)).unwrap()).collect()
 }
 
+fn restored(spec: &WindowSpec, stored: &[Stored], workers: usize) -> Vec<Windows> {
+    let state: Vec<RecordBatch> = stored.iter().flat_map(Stored::batches).collect();
+    let mut stages = stages(spec, workers);
+    for (worker, stage) in stages.iter_mut().enumerate() {
+        stage.restore(&state, Share { worker, workers }).unwrap();
+    }
+    stages
+}
+
 fn run(spec: &WindowSpec, plans: &[EpochPlan], way: &Way) -> Vec<Row> {
     let mut seed = way.seed;
     let mut below = move |bound: usize| {
@@ -293,6 +302,7 @@ fn run(spec: &WindowSpec, plans: &[EpochPlan], way: &Way) -> Vec<Row> {
     let columns = spec.columns_needed(&schema());
     let mut hash = GroupHash::new(spec, &schema()).unwrap();
     let mut workers = stages(spec, way.workers);
+    let mut stored = vec![Stored::default(); way.workers];
     let mut has_moved = false;
     let mut published = Vec::new();
     for (number, plan) in plans.iter().enumerate() {
@@ -325,13 +335,13 @@ fn run(spec: &WindowSpec, plans: &[EpochPlan], way: &Way) -> Vec<Row> {
             assert!(output.0.iter().all(|rows| rows.table == Table::Windows(0)));
             published.extend(rows(&output));
         }
+        if plan.is_checkpoint {
+            stored.iter_mut().zip(&mut workers).for_each(|(stored, stage)| drop(stored.take(stage)));
+        }
         if plan.is_checkpoint && number >= way.move_after && !has_moved {
             has_moved = true;
-            let state: Vec<RecordBatch> = workers.iter_mut().flat_map(|stage| stage.snapshot()).collect();
-            workers = stages(spec, way.workers_then);
-            for (worker, stage) in workers.iter_mut().enumerate() {
-                stage.restore(&state, Share { worker, workers: way.workers_then }).unwrap();
-            }
+            workers = restored(spec, &stored, way.workers_then);
+            stored = vec![Stored::default(); way.workers_then];
         }
     }
     assert!(workers.iter().all(|stage| stage.live_groups() == 0), "what is final is forgotten");

@@ -20,6 +20,8 @@ pub struct Pane {
     /// Microseconds.
     origin: i64,
     is_compact: bool,
+    /// No event has come since the last snapshot.
+    pub is_saved: bool,
 }
 
 impl Pane {
@@ -27,7 +29,15 @@ impl Pane {
     pub fn new(plan: &Plan, origin: i64, neighbour: Option<&Pane>) -> Pane {
         let field = |(index, field)| FieldCells::new(field, neighbour.map(|pane| &pane.fields[index]));
         let fields = plan.fields.iter().enumerate().map(field).collect();
-        Pane { cells: Vec::new(), groups: Vec::new(), events: Vec::new(), fields, origin, is_compact: false }
+        Pane {
+            cells: Vec::new(),
+            groups: Vec::new(),
+            events: Vec::new(),
+            fields,
+            origin,
+            is_compact: false,
+            is_saved: false,
+        }
     }
 
     pub fn origin(&self) -> i64 {
@@ -72,6 +82,7 @@ impl Pane {
 
     /// Finds the cells of these runs and counts their events. `held` is told of each group that had no cell.
     pub fn route(&mut self, runs: &[Run], cell_runs: &mut Vec<CellRun>, mut held: impl FnMut(u32)) {
+        self.is_saved = false;
         cell_runs.clear();
         for run in runs {
             let cell = self.cell_of(run.group).unwrap_or_else(|| {

@@ -71,6 +71,13 @@ pub struct Plan {
     pub schema: SchemaRef,
 }
 
+impl Plan {
+    /// About how many panes are kept while no partition is behind the others.
+    pub fn panes_retained(&self) -> i64 {
+        self.grid.size().saturating_add(self.allowed_lateness) / self.grid.pane_length()
+    }
+}
+
 /// The columns that the window groups by.
 pub fn group_columns(spec: &WindowSpec, events: &Schema) -> Result<Vec<GroupColumn>, WindowError> {
     let column = |name: &String| {

@@ -83,7 +83,7 @@ impl<'a> Due<'a> {
     /// One array for each aggregate of the field.
     fn field_arrays(&self, plan: &Plan, index: usize, field: &FieldPlan) -> Vec<ArrayRef> {
         let mut columns: Vec<Column> =
-            field.outputs.iter().map(|(output, _)| Column::of(*output, field.kind)).collect();
+            field.outputs.iter().map(|(output, _)| Column::of(*output, field.kind, self.rows.len())).collect();
         match field.kind {
             FieldKind::Float => self.add_numbers::<f64>(plan, index, field, &mut columns, |cells| match cells {
                 Accumulators::Float(cells) => Some(cells),
@@ -162,13 +162,14 @@ enum Column {
 }
 
 impl Column {
-    fn of(aggregate: Aggregate, kind: FieldKind) -> Column {
+    fn of(aggregate: Aggregate, kind: FieldKind, rows: usize) -> Column {
         match (aggregate, kind) {
-            (Aggregate::Count | Aggregate::Distinct, _) => Column::Integer(Int64Builder::new()),
-            (Aggregate::First | Aggregate::Last, FieldKind::Int) => Column::Integer(Int64Builder::new()),
-            (Aggregate::First | Aggregate::Last, FieldKind::Bool) => Column::Bool(BooleanBuilder::new()),
+            (Aggregate::Count | Aggregate::Distinct, _) | (Aggregate::First | Aggregate::Last, FieldKind::Int) => {
+                Column::Integer(Int64Builder::with_capacity(rows))
+            }
+            (Aggregate::First | Aggregate::Last, FieldKind::Bool) => Column::Bool(BooleanBuilder::with_capacity(rows)),
             (Aggregate::First | Aggregate::Last, FieldKind::Text) => Column::Text(StringDictionaryBuilder::new()),
-            _ => Column::Float(Float64Builder::new()),
+            _ => Column::Float(Float64Builder::with_capacity(rows)),
         }
     }
 
@@ -228,7 +229,8 @@ pub enum TextType {
 
 /// The columns of a group, from the keys of rows.
 pub fn group_arrays<'k>(by: &[GroupColumn], keys: impl Iterator<Item = &'k [u8]>, texts: TextType) -> Vec<ArrayRef> {
-    let mut columns: Vec<Column> = by.iter().map(|column| Column::of(Aggregate::First, column.kind)).collect();
+    let rows = keys.size_hint().0;
+    let mut columns: Vec<Column> = by.iter().map(|column| Column::of(Aggregate::First, column.kind, rows)).collect();
     for key in keys {
         let mut reader = KeyReader::new(key);
         for (column, by) in columns.iter_mut().zip(by) {

@@ -1,8 +1,10 @@
 //! The state of a window as keyed columns, and back: any number of workers may take up what any number left.
 //!
 //! Three kinds of batches: `progress` (how far windows are published and final), `panes` (one row for each pane and group) and
-//! `revisions` (one row for each published window and group). Equal content gives equal bytes, whatever its history.
+//! `revisions` (one row for each window and group that was corrected). Equal content gives equal bytes, whatever its history.
+//! Progress and revisions are one part, written each time. Neighbouring panes are a part, written when events came to one of them.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -11,7 +13,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{Field, Int32Type, Int64Type, Schema, TimestampMicrosecondType};
 
-use crate::stage::{RestoreError, Share};
+use crate::stage::{RestoreError, Share, StatePart};
 use crate::windows::Windows;
 use crate::windows::codec::{EVENTS_MAX, Reader, Writer};
 use crate::windows::group_hash::GroupHash;
@@ -29,12 +31,25 @@ const REVISION: &str = "revision";
 const BATCH_ROWS_MAX: usize = 8192;
 const BATCH_BYTES_MAX: usize = 64 << 20;
 
-pub fn save(windows: &Windows) -> Vec<RecordBatch> {
+/// About how many parts the panes are, at most.
+const PARTS: i64 = 16;
+
+pub fn save(windows: &mut Windows, tell: &mut dyn FnMut(StatePart)) {
     debug_assert!(!windows.standings.has_touched(), "a checkpoint's epoch has ended, and with it all corrections left");
     let mut batches = vec![progress(windows)];
-    save_panes(windows, &mut batches);
     save_revisions(windows, &mut batches);
-    batches
+    tell(StatePart { name: "progress".to_owned(), batches: Some(batches) });
+    let panes_of_part = windows.plan.panes_retained() / PARTS + 1;
+    let part_of = |pane: i64| pane.div_euclid(panes_of_part);
+    let numbers: Vec<i64> = windows.panes.keys().copied().collect();
+    for panes in numbers.chunk_by(|a, b| part_of(*a) == part_of(*b)) {
+        let panes = panes[0]..=panes[panes.len() - 1];
+        let is_saved = windows.panes.range(panes.clone()).all(|(_, pane)| pane.is_saved);
+        // That panes of it became final is no reason to write a part again: they are passed over when it is read.
+        let batches = (!is_saved).then(|| save_panes(windows, panes.clone()));
+        tell(StatePart { name: format!("panes-{}", part_of(*panes.start())), batches });
+        windows.panes.range_mut(panes).for_each(|(_, pane)| pane.is_saved = true);
+    }
 }
 
 fn batch_of(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
@@ -68,7 +83,8 @@ fn stored_name(column: &str) -> String {
     format!("by.{column}")
 }
 
-fn save_panes(windows: &Windows, batches: &mut Vec<RecordBatch>) {
+fn save_panes(windows: &Windows, panes: RangeInclusive<i64>) -> Vec<RecordBatch> {
+    let mut batches = Vec::new();
     let (mut starts, mut groups, mut states) = (Vec::new(), Vec::new(), BinaryBuilder::new());
     let mut writer = Writer::default();
     let mut bytes = 0;
@@ -81,7 +97,7 @@ fn save_panes(windows: &Windows, batches: &mut Vec<RecordBatch>) {
             groups.clear();
         }
     };
-    for (number, pane) in &windows.panes {
+    for (number, pane) in windows.panes.range(panes) {
         for cell in pane.cells_by(|group| windows.groups.key(group)) {
             let cell = cell as usize;
             writer.bytes.clear();
@@ -100,10 +116,12 @@ fn save_panes(windows: &Windows, batches: &mut Vec<RecordBatch>) {
         }
     }
     flush(&mut starts, &mut groups, &mut states);
+    batches
 }
 
+/// Without those of revision 0, which every other published row has.
 fn save_revisions(windows: &Windows, batches: &mut Vec<RecordBatch>) {
-    let mut rows: Vec<(i64, u32, i32)> = windows.standings.rows().collect();
+    let mut rows: Vec<(i64, u32, i32)> = windows.standings.rows().filter(|(_, _, revision)| *revision > 0).collect();
     rows.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| windows.groups.key(a.1).cmp(windows.groups.key(b.1))));
     for rows in rows.chunks(BATCH_ROWS_MAX) {
         let starts = rows.iter().map(|(window, _, _)| windows.plan.grid.window_start(*window));
@@ -124,7 +142,7 @@ pub fn restore(windows: &mut Windows, state: &[RecordBatch], share: Share) -> Re
     progress.into_iter().try_for_each(|batch| restoring.progress(batch))?;
     panes.into_iter().try_for_each(|batch| restoring.panes(batch))?;
     revisions.into_iter().try_for_each(|batch| restoring.revisions(batch))?;
-    restoring.touch_unpublished();
+    restoring.never_corrected();
     Ok(())
 }
 
@@ -207,7 +225,9 @@ impl Restoring<'_> {
         let starts = self.times(batch, PANE_START)?;
         let states: Option<&BinaryArray> = batch.column_by_name(STATE).and_then(|column| column.as_binary_opt::<i32>());
         let states = states.filter(|states| states.null_count() == 0).ok_or_else(|| self.no_column(STATE))?;
-        let (by, rows) = self.own_rows(batch)?;
+        let (by, mut rows) = self.own_rows(batch)?;
+        let (grid, final_through) = (self.windows.plan.grid, self.windows.final_through);
+        rows.retain(|row| grid.last_window(grid.pane_of(starts[*row])) > final_through);
         let groups = self.groups_of(&by, &rows)?;
         for (row, group) in rows.into_iter().zip(groups) {
             self.pane_cell(starts[row], group, states.value(row))
@@ -234,9 +254,6 @@ impl Restoring<'_> {
     fn pane_cell(&mut self, start: i64, group: u32, state: &[u8]) -> Result<(), &'static str> {
         let windows = &mut *self.windows;
         let number = windows.plan.grid.pane_starting_at(start).ok_or("no pane starts there")?;
-        if windows.plan.grid.last_window(number) <= windows.final_through {
-            return Err("all its windows are final");
-        }
         let plan = &windows.plan;
         let pane = windows.panes.entry(number).or_insert_with(|| Pane::new(plan, start, None));
         if pane.cell_of(group).is_some() {
@@ -267,7 +284,7 @@ impl Restoring<'_> {
         for (row, group) in rows.into_iter().zip(groups) {
             let (start, revision) = (starts[row], revisions.value(row));
             let window = self.windows.plan.grid.window_starting_at(start).filter(|window| {
-                *window > self.windows.final_through && *window <= self.windows.published_through && revision >= 0
+                *window > self.windows.final_through && *window <= self.windows.published_through && revision > 0
             });
             let is_new = window.is_some_and(|window| self.windows.standings.restore(window, group, revision));
             if !is_new {
@@ -277,8 +294,9 @@ impl Restoring<'_> {
         Ok(())
     }
 
-    /// A group with events in a published window has its row, unless the state was saved with corrections due.
-    fn touch_unpublished(&mut self) {
+    /// A group with events in a published window has its row, for corrections leave before a checkpoint: of revision 0, unless another
+    /// was read.
+    fn never_corrected(&mut self) {
         let windows = &mut *self.windows;
         for (number, pane) in &windows.panes {
             let first = windows.plan.grid.first_window(*number).max(windows.final_through.saturating_add(1));
@@ -286,7 +304,7 @@ impl Restoring<'_> {
             for window in first..=last {
                 for group in pane.groups() {
                     if !windows.standings.is_published(window, *group) {
-                        windows.standings.touch(window, *group);
+                        windows.standings.restore(window, *group, 0);
                     }
                 }
             }
