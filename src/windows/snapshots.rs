@@ -85,9 +85,9 @@ fn a_snapshot_writes_the_panes_that_events_came_to_and_tells_of_the_others() {
     let mut stage = stage(&spec);
     let mut stored = Stored::default();
     let mut step = |stage: &mut Windows, times: &[i64], watermark: i64| {
-        let events = times.iter().map(|time| Event { time: time * SECOND as i64, ..Event::default() });
+        let events = times.iter().map(|time| Event { time: time * SECOND, ..Event::default() });
         stage.on_batch(batch(&events.collect::<Vec<_>>()), &mut Output::default());
-        let watermark = EventTime(watermark * SECOND as i64);
+        let watermark = EventTime(watermark * SECOND);
         let end = EpochEnd { epoch: Epoch(1), is_checkpoint: true, publish: watermark, retain: watermark };
         stage.on_epoch_end(end, &mut Output::default());
         let written = stored.take(stage);
