@@ -3,6 +3,7 @@
 //! Kafka or recordings in; exact event-time windows and autoencoder scores, computed inside timely dataflow operators;
 //! Parquet out, exactly once. `ARCHITECTURE.md` draws the flow and the ladder of modules.
 
+pub mod audit;
 pub mod broker;
 pub mod checkpoint;
 pub mod cli;
