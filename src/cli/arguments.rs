@@ -6,6 +6,9 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::observe::logging::{Format, Verbosity};
 use crate::settings::Argument;
+use crate::sources::simulator::RecordingFormat;
+
+use super::simulate::Rate;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,6 +46,7 @@ pub(super) enum Verb {
     Replay(ReplayOptions),
     Check(CheckOptions),
     Import(ImportOptions),
+    Simulate(SimulateOptions),
 }
 
 /// Run live, until stopped; resumes where it was
@@ -140,6 +144,77 @@ fn threshold(text: &str) -> Result<f64, String> {
         Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
         _ => Err("write a number from 0 on".to_owned()),
     }
+}
+
+/// Send simulated devices with seeded faults into Kafka or files
+///
+/// The same profile, seed, devices, duration and faults give the same messages, byte for byte. The truth about the faults lies
+/// beside: in the topic TOPIC-truth, or in _truth.ndjson in the same folder. A record of Kafka is keyed by its device and stamped with the
+/// simulated time of its arrival. Takes [source.simulator] of CONFIG, and the options above it; needs neither.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  tidewatch simulate --to day/ --devices 200 --duration 1h --faults 12 --label
+  tidewatch simulate --to flows.ndjson --profile iomt --devices 50 --duration 10m --seed 11
+  tidewatch simulate --to kafka://localhost:9092/fleet --speed realtime --faults 20
+  tidewatch simulate --to kafka://localhost:9092/sensors --profile sensors --rate 50000/s
+  tidewatch simulate pipeline.toml --to day.parquet --json")]
+pub(super) struct SimulateOptions {
+    /// The TOML file whose [source.simulator] is taken
+    #[arg(value_name = "CONFIG")]
+    pub(super) config: Option<PathBuf>,
+    /// kafka://BROKERS/TOPIC, a folder, a file (.ndjson, .csv, .parquet), or - for standard output
+    #[arg(long, value_name = "PLACE")]
+    pub(super) to: String,
+    /// How the files of a folder are written [default: ndjson]
+    #[arg(long, value_name = "FORMAT", value_parser = recording_format)]
+    pub(super) format: Option<RecordingFormat>,
+    /// fleet, iomt or sensors [default: fleet]
+    #[arg(long)]
+    pub(super) profile: Option<String>,
+    /// What is left to chance follows from it [default: 7]
+    #[arg(long, value_name = "N")]
+    pub(super) seed: Option<u64>,
+    /// How many devices [default: 60; iomt: 50; sensors: 10000]
+    #[arg(long, value_name = "N")]
+    pub(super) devices: Option<u64>,
+    /// Files or topic partitions [default: what the topic has; one for a file, else 4]
+    #[arg(long, value_name = "N")]
+    pub(super) partitions: Option<u64>,
+    /// Simulated time in all [default: 10m]
+    #[arg(long, value_name = "SPAN")]
+    pub(super) duration: Option<String>,
+    /// How often each device sends [default: 1s]
+    #[arg(long, value_name = "SPAN")]
+    pub(super) every: Option<String>,
+    /// When simulated time begins: RFC 3339, or now [default: 2026-01-01T00:00:00Z; into Kafka: now]
+    #[arg(long, value_name = "TIME")]
+    pub(super) start: Option<String>,
+    /// How many faults the seed places, of every kind in turn [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(super) faults: Option<u64>,
+    /// How long nothing goes wrong at first [default: 0s]
+    #[arg(long, value_name = "SPAN")]
+    pub(super) calm: Option<String>,
+    /// Add a field `label` to every message: normal, or the fault
+    #[arg(long)]
+    pub(super) label: bool,
+    /// How fast simulated time passes: realtime, a factor, or max [default: max]
+    #[arg(long, value_name = "SPEED", conflicts_with = "rate")]
+    pub(super) speed: Option<String>,
+    /// The same as messages a second in all: 1000/s, or max
+    #[arg(long, value_parser = Rate::parse)]
+    pub(super) rate: Option<Rate>,
+    /// Override a key of the configuration; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = Argument::parse)]
+    pub(super) set: Vec<Argument>,
+    /// Print what was sent as one JSON object on standard output
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+fn recording_format(name: &str) -> Result<RecordingFormat, String> {
+    let found = RecordingFormat::ALL.into_iter().find(|format| format.name() == name);
+    found.ok_or_else(|| "write ndjson, csv or parquet".to_owned())
 }
 
 /// The configuration and what stands above it.

@@ -125,6 +125,10 @@ fn configured(draft: &Draft) -> Vec<(&'static str, String)> {
             ("source", format!("Kafka at {}, topics {}", kafka.brokers, kafka.topics.join(", ")))
         }
         SourceSection::Files(files) => ("source", format!("files {}", files.paths.join(", "))),
+        SourceSection::Simulator(simulator) => {
+            let (spec, devices) = (&simulator.spec, simulator.spec.devices as usize);
+            ("source", format!("simulator {}, {}, seed {}", spec.profile, counted(devices, "device"), spec.seed))
+        }
     }));
     lines.extend(draft.event.iter().map(|event| ("event", format!("{} fields", event.schema.fields.len()))));
     lines.extend(draft.windows.iter().flatten().map(|window| {

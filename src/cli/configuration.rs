@@ -1,6 +1,8 @@
 //! Reads the configuration file with everything above it, and says all that is wrong with it.
 
-use crate::settings::{Argument, Draft, Fault, Faults, Overrides, Settings};
+use std::path::Path;
+
+use crate::settings::{Argument, Draft, Fault, Faults, Overrides, Settings, SimulatorSection, SourceSection};
 
 use super::Refusal;
 use super::arguments::ConfigurationOptions;
@@ -17,23 +19,39 @@ pub(super) fn draft(options: &ConfigurationOptions) -> anyhow::Result<(Draft, Fa
     Ok(Draft::parse(&text, &overrides))
 }
 
+/// `[source.simulator]` of a configuration that may lack everything else, or be nothing but its overrides.
+pub(super) fn simulator(config: Option<&Path>, arguments: Vec<Argument>) -> anyhow::Result<SimulatorSection> {
+    // An empty section is one: everything in it has a default.
+    let text = config.map_or_else(|| Ok("[source.simulator]\n".to_owned()), text_of)?;
+    let shown = config.map_or_else(|| "the command line".to_owned(), |config| config.display().to_string());
+    let overrides =
+        Overrides::from_process(arguments).map_err(|fault| Refusal::new(listed(&shown, &Faults(vec![fault]))))?;
+    let (draft, mut faults) = Draft::parse(&text, &overrides);
+    faults.0.retain(|fault| fault.key.is_empty() || fault.key == "source" || fault.key.starts_with("source."));
+    match draft.source {
+        Some(SourceSection::Simulator(section)) => Ok(section),
+        None if !faults.0.is_empty() => Err(Refusal::new(listed(&shown, &faults)).into()),
+        _ => Err(Refusal::new(format!("{shown} has no [source.simulator]; add it, or leave the file out")).into()),
+    }
+}
+
 /// The faults as a person reads them.
 pub(super) fn told(options: &ConfigurationOptions, faults: &Faults) -> String {
+    listed(&options.config.display().to_string(), faults)
+}
+
+fn listed(shown: &str, faults: &Faults) -> String {
     let count = match faults.0.len() {
         1 => "one fault".to_owned(),
         count => format!("{count} faults"),
     };
     let list: Vec<String> = faults.0.iter().map(Fault::to_string).collect();
     let indented = list.join("\n\n").replace('\n', "\n  ").replace("\n  \n", "\n\n");
-    format!("{} has {count}\n\n  {indented}", options.config.display())
+    format!("{shown} has {count}\n\n  {indented}")
 }
 
 fn read(options: &ConfigurationOptions) -> anyhow::Result<(String, Overrides)> {
-    let shown = options.config.display();
-    let bytes = std::fs::read(&options.config)
-        .map_err(|error| Refusal::new(format!("the configuration `{shown}` cannot be read: {error}")))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Refusal::new(format!("the configuration `{shown}` is not UTF-8 text; is it another file?")))?;
+    let text = text_of(&options.config)?;
     let output = options.output.iter().map(|url| Argument {
         flag: "--output".to_owned(),
         key: "output.url".to_owned(),
@@ -42,6 +60,15 @@ fn read(options: &ConfigurationOptions) -> anyhow::Result<(String, Overrides)> {
     let arguments = options.set.iter().cloned().chain(output).collect();
     let overrides =
         Overrides::from_process(arguments).map_err(|fault| Refusal::new(told(options, &Faults(vec![fault]))))?;
+    Ok((text, overrides))
+}
+
+fn text_of(config: &Path) -> anyhow::Result<String> {
+    let shown = config.display();
+    let bytes = std::fs::read(config)
+        .map_err(|error| Refusal::new(format!("the configuration `{shown}` cannot be read: {error}")))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Refusal::new(format!("the configuration `{shown}` is not UTF-8 text; is it another file?")))?;
     // A byte-order mark is no part of the text.
-    Ok((text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned), overrides))
+    Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned))
 }

@@ -25,6 +25,7 @@ use crate::sinks::kafka::KafkaOutputSpec;
 use crate::sources::SourceError;
 use crate::sources::files::FilesSpec;
 use crate::sources::kafka::{KafkaSpec, Lost, Start as KafkaStart};
+use crate::sources::simulator::Pace;
 use crate::storage::digest::Sha256;
 use crate::storage::error::StorageError;
 use crate::storage::{S3Account, S3Options};
@@ -101,8 +102,14 @@ fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> 
         (Input::Recordings(paths), _) => SourceSpec::Files(files(paths.clone(), &events)),
         (_, SourceSection::Files(section)) => SourceSpec::Files(files(section.paths.clone(), &events)),
         (_, SourceSection::Kafka(section)) => SourceSpec::Kafka(kafka(section)),
+        (Input::Live, SourceSection::Simulator(section)) => {
+            SourceSpec::Simulator(section.spec.clone(), section.pace.unwrap_or(Pace::Times(1.0)))
+        }
+        (_, SourceSection::Simulator(section)) => SourceSpec::Simulator(section.spec.clone(), Pace::Unbounded),
     };
     let until = match input {
+        // A simulation has an end, and a live run ends with it.
+        Input::Live if matches!(source, SourceSpec::Simulator(..)) => Until::CaughtUp,
         Input::Live => Until::Stopped,
         Input::Once => Until::CaughtUp,
         Input::AsItStands | Input::Recordings(_) => Until::Closed,

@@ -12,6 +12,7 @@ mod probes;
 mod progress;
 mod replay;
 mod run;
+mod simulate;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ pub fn main() -> ExitCode {
         Verb::Replay(options) => replay::replay(&options, is_quiet),
         Verb::Check(options) => return check::check(&options).unwrap_or_else(|error| report(&error)),
         Verb::Import(options) => import::import(&options),
+        Verb::Simulate(options) => simulate::simulate(&options, is_quiet),
     };
     done.map_or_else(|error| report(&error), |()| ExitCode::SUCCESS)
 }

@@ -37,7 +37,8 @@ pub(super) fn input(from: &[String], source: Option<&SourceSection>) -> Result<I
     let is_kafka = |path: &String| path == "kafka";
     match (from, source) {
         ([only], Some(SourceSection::Kafka(_)) | None) if is_kafka(only) => Ok(Input::AsItStands),
-        ([only], Some(SourceSection::Files(_))) if is_kafka(only) => Err(Refusal::new(
+        ([only], Some(SourceSection::Simulator(_))) if only == "simulator" => Ok(Input::AsItStands),
+        ([only], Some(SourceSection::Files(_) | SourceSection::Simulator(_))) if is_kafka(only) => Err(Refusal::new(
             "--from kafka needs [source.kafka] in the configuration; for a file of that name: ./kafka",
         )),
         (paths, _) if paths.iter().any(is_kafka) => {

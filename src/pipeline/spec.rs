@@ -13,6 +13,7 @@ use crate::pipeline::scored::EventsKept;
 use crate::sinks::kafka::KafkaOutputSpec;
 use crate::sources::files::FilesSpec;
 use crate::sources::kafka::KafkaSpec;
+use crate::sources::simulator::{Pace, SimulatorSpec};
 use crate::storage::S3Options;
 use crate::windows::spec::WindowSpec;
 
@@ -37,6 +38,7 @@ pub struct PipelineSpec {
 pub enum SourceSpec {
     Kafka(KafkaSpec),
     Files(FilesSpec),
+    Simulator(SimulatorSpec, Pace),
 }
 
 /// How long a run goes on.
@@ -87,6 +89,8 @@ impl PipelineSpec {
             (SourceSpec::Kafka(kafka), Until::Closed) => format!("replay of kafka: {}", kafka.topics.join(", ")),
             (SourceSpec::Kafka(kafka), _) => format!("kafka: {}", kafka.topics.join(", ")),
             (SourceSpec::Files(files), _) => format!("files: {}", files.paths.join(", ")),
+            // What the rest of it decides is told apart by the fingerprint.
+            (SourceSpec::Simulator(simulator, _), _) => format!("simulator: {}", simulator.profile),
         }
     }
 }

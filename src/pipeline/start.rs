@@ -28,7 +28,8 @@ use crate::sinks::ledger::LedgerSink;
 use crate::sinks::parquet::Writer;
 use crate::sources::files::{FilePartition, FileReader, FilesSpec, discover, first_records};
 use crate::sources::kafka::{self, KafkaClient, KafkaReader};
-use crate::sources::{Partition, Reader, Wake};
+use crate::sources::simulator::{Pace, Simulator, SimulatorReader};
+use crate::sources::{Partition, Reader, SourceError, Wake};
 use crate::storage::Storage;
 use crate::storage::patience::Patience;
 
@@ -42,6 +43,7 @@ pub struct Process {
 pub enum Source {
     Kafka(Arc<KafkaClient>),
     Files(FilesSpec, Vec<FilePartition>),
+    Simulator(Simulator, Pace),
 }
 
 impl Process {
@@ -52,6 +54,11 @@ impl Process {
                 let found = discover(&files.paths)?;
                 shared.progress.expect_bytes(found.iter().map(|file| file.bytes).sum());
                 Source::Files(files.clone(), found)
+            }
+            SourceSpec::Simulator(simulator, pace) => {
+                let simulator = Simulator::new(simulator.clone()).map_err(SourceError::from)?;
+                shared.progress.expect_rows(simulator.messages());
+                Source::Simulator(simulator, *pace)
             }
         };
         let storage = Storage::open(&spec.output.url, &spec.output.s3, Patience::at_start())?;
@@ -205,6 +212,9 @@ fn sources(process: &Process, known: &BTreeMap<String, PartitionState>) -> Vec<(
         Source::Kafka(client) => {
             client.partitions().into_iter().map(|partition| (partition.id, partition.name)).collect()
         }
+        Source::Simulator(simulator, _) => {
+            simulator.partitions().into_iter().map(|partition| (partition.id, partition.name)).collect()
+        }
         Source::Files(_, found) => {
             let mut next = known.values().map(|partition| partition.id.0 + 1).max().unwrap_or(0);
             let mut number = |name: &str| match known.get(name) {
@@ -318,6 +328,15 @@ pub fn intake(
             let start_of = |id: PartitionId| begins.get(&id).map(|(_, next)| *next);
             let reader = FileReader::new(files, mine, &start_of);
             (Box::new(reader), begins.into_values().collect())
+        }
+        Source::Simulator(simulator, pace) => {
+            let mut mine = simulator.partitions();
+            mine.retain(|partition| partition.id.0 as usize % workers == worker);
+            let begin = |partition: &Partition| next_of(&partition.name).unwrap_or(Offset(0));
+            let starts: BTreeMap<PartitionId, Offset> = mine.iter().map(|one| (one.id, begin(one))).collect();
+            let reader = SimulatorReader::new(simulator, &mine, &|id| starts.get(&id).copied(), *pace, wake);
+            let reader = reader.map_err(SourceError::NoThread)?;
+            (Box::new(reader), mine.into_iter().map(|one| (one.clone(), begin(&one))).collect())
         }
     };
     let begin = |(partition, next): (Partition, Offset)| {

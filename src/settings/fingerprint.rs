@@ -40,11 +40,13 @@ fn digest(text: &str) -> String {
     })
 }
 
-/// Brokers move and start positions are history; the topics and their order are the partitions' identity.
+/// Brokers move and start positions are history; the topics and their order are the partitions' identity. Of a simulation all
+/// counts but its pace and how long it goes on.
 fn source(section: &SourceSection) -> String {
     match section {
         SourceSection::Kafka(kafka) => format!("kafka {:?}", kafka.topics),
         SourceSection::Files(files) => format!("files {:?}", files.paths),
+        SourceSection::Simulator(simulator) => super::simulator::identity(&simulator.spec),
     }
 }
 

@@ -16,6 +16,7 @@ mod overrides;
 mod pipeline;
 mod reader;
 mod secret;
+mod simulator;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ pub use overrides::{Argument, Overrides};
 pub use pipeline::PipelineSection;
 pub use reader::quoted;
 pub use secret::Secret;
+pub use simulator::SimulatorSection;
 pub use source::{FilesSection, KafkaSection, OnLost, SourceSection, Start};
 pub use value::nearest;
 

@@ -149,7 +149,9 @@ fn read_kafka(reader: Reader<'_>, source: Option<&SourceSection>) -> Option<Kafk
         }
         // The source is at fault itself, and its brokers may have been meant.
         (None, None) => (None, own),
-        (None, Some(SourceSection::Files(_))) => (reader.required("brokers", "\"localhost:9092\"", brokers), own),
+        (None, Some(SourceSection::Files(_) | SourceSection::Simulator(_))) => {
+            (reader.required("brokers", "\"localhost:9092\"", brokers), own)
+        }
     };
     if let (Some(topic), Some(SourceSection::Kafka(source))) = (&topic, source)
         && source.topics.contains(topic)

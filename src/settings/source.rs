@@ -1,16 +1,18 @@
-//! `[source.kafka]` or `[source.files]`: where records come from.
+//! `[source.kafka]`, `[source.files]` or `[source.simulator]`: where records come from.
 
 use super::fault::Wrong;
 use super::kafka::{Properties, brokers, properties, topic_name};
 use super::reader::Reader;
+use super::simulator::{self, SimulatorSection};
 use super::tree::Node;
 use super::value::{Read, distinct_texts, instant, nearest_or_all, one_of, size, text};
 
 /// `[source]` of the configuration: exactly one kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SourceSection {
     Kafka(KafkaSection),
     Files(FilesSection),
+    Simulator(SimulatorSection),
 }
 
 /// `[source.kafka]`.
@@ -54,14 +56,17 @@ pub enum OnLost {
 }
 
 /// What can be read.
-const KINDS: [&str; 2] = ["kafka", "files"];
+const KINDS: [&str; 3] = ["kafka", "files", "simulator"];
 
 /// Enough for a fetch of each of many partitions; several times this is resident.
 const QUEUE_SIZE: u64 = 64 << 20;
 
 pub(super) fn read(root: &Reader<'_>, pipeline_name: Option<&str>) -> Option<SourceSection> {
     let Some(reader) = root.section("source") else {
-        root.fault("source", Wrong::new("there is no source", "add [source.kafka] or [source.files]"));
+        root.fault(
+            "source",
+            Wrong::new("there is no source", "add [source.kafka], [source.files] or [source.simulator]"),
+        );
         return None;
     };
     let given: Vec<&str> = reader.entries().map(|(name, _)| name).filter(|name| KINDS.contains(name)).collect();
@@ -71,18 +76,21 @@ pub(super) fn read(root: &Reader<'_>, pipeline_name: Option<&str>) -> Option<Sou
     }
     if given.is_empty() {
         let unknown = reader.entries().next().map(|(name, _)| name);
-        let cure =
-            unknown.map_or("add [source.kafka] or [source.files]".to_owned(), |name| nearest_or_all(name, &KINDS));
+        let cure = unknown.map_or("add [source.kafka], [source.files] or [source.simulator]".to_owned(), |name| {
+            nearest_or_all(name, &KINDS)
+        });
         reader.fault(unknown.unwrap_or_default(), Wrong::new("this is no source that can be read", cure));
         return None;
     }
     let kafka = reader.section("kafka").map(|kafka| read_kafka(kafka, pipeline_name));
     let files = reader.section("files").map(read_files);
+    let simulator = reader.section("simulator").map(simulator::read);
     let is_sound = reader.finish();
-    let section = match (kafka, files) {
-        (Some(kafka), _) => SourceSection::Kafka(kafka?),
-        (None, Some(files)) => SourceSection::Files(files?),
-        (None, None) => return None,
+    let section = match (kafka, files, simulator) {
+        (Some(kafka), _, _) => SourceSection::Kafka(kafka?),
+        (None, Some(files), _) => SourceSection::Files(files?),
+        (None, None, Some(simulator)) => SourceSection::Simulator(simulator?),
+        (None, None, None) => return None,
     };
     is_sound.then_some(section)
 }

@@ -5,10 +5,12 @@
 
 pub mod files;
 pub mod kafka;
+pub mod simulator;
 
 use crate::broker::BrokerError;
 use crate::domain::ids::{Offset, PartitionId};
 use crate::domain::raw::RawBatch;
+use crate::sources::simulator::SimulatorError;
 
 /// A partition of the source. Every worker sees the same list in the same order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +68,10 @@ pub enum SourceError {
     Shrank { path: String, had: u64, has: u64 },
     #[error("`{path}` was read up to record {offset} before, but now ends after {records} records")]
     BeforeOffset { path: String, offset: Offset, records: u64 },
+    #[error(transparent)]
+    Simulator(#[from] SimulatorError),
+    #[error("no thread for the pace of the simulator")]
+    NoThread(#[source] std::io::Error),
     #[error(transparent)]
     Broker(#[from] BrokerError),
     #[error(

@@ -7,6 +7,7 @@ use crate::domain::ids::PartitionId;
 use crate::domain::raw::RawBatch;
 use crate::sources::files::{FilePartition, FilesSpec, first_records};
 use crate::sources::kafka::{KafkaClient, KafkaReader, KafkaSpec, Lost, Start};
+use crate::sources::simulator::{Pace, Simulator, SimulatorReader};
 use crate::sources::{Read, Reader, SourceError};
 
 /// About how many records are looked at.
@@ -26,6 +27,25 @@ pub(super) fn of_files(spec: &FilesSpec, found: &[FilePartition]) -> Result<Samp
     let chosen = found.iter().step_by(found.len().div_ceil(FILES).max(1));
     let each = RECORDS.div_ceil(found.len().clamp(1, FILES));
     chosen.map(|file| Ok((file.partition.name.clone(), first_records(spec, file, each)?))).collect()
+}
+
+/// The first records of the first simulated partitions.
+pub(super) fn of_simulation(simulator: &Simulator) -> Result<Sample, SourceError> {
+    let mut partitions = simulator.partitions();
+    partitions.truncate(FILES);
+    let each = RECORDS.div_ceil(partitions.len().max(1));
+    let mut sample = Sample::new();
+    for partition in partitions {
+        let only = std::slice::from_ref(&partition);
+        let reader = SimulatorReader::new(simulator, only, &|_| None, Pace::Unbounded, Box::new(|| {}));
+        let mut reads = Vec::new();
+        reader.map_err(SourceError::NoThread)?.read(each, &mut reads)?;
+        sample.extend(reads.into_iter().filter_map(|read| match read {
+            Read::Records(batch) => Some((partition.name.clone(), batch)),
+            _ => None,
+        }));
+    }
+    Ok(sample)
 }
 
 /// The first records of every partition that is there now.

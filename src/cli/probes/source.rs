@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use crate::broker::BrokerError;
-use crate::settings::{Draft, KafkaSection, SourceSection};
+use crate::settings::{Draft, KafkaSection, SimulatorSection, SourceSection};
 use crate::sources::SourceError;
 use crate::sources::files::{FilesSpec, discover};
 use crate::sources::kafka::{KafkaSpec, inquire};
+use crate::sources::simulator::Simulator;
 
 use super::super::engine::{self, Input};
 use super::{Asked, Finding, PATIENCE, cluster, compare, counted, sample, whole};
@@ -16,6 +17,7 @@ pub(super) fn probe(asked: &Asked) -> Vec<Finding> {
         (Input::Recordings(paths), _) => recordings("--from", paths, &asked.draft),
         (_, Some(SourceSection::Files(section))) => recordings("source.files.paths", &section.paths, &asked.draft),
         (_, Some(SourceSection::Kafka(section))) => topics(section, &asked.draft),
+        (_, Some(SourceSection::Simulator(section))) => simulation(section, &asked.draft),
         (_, None) => Vec::new(),
     }
 }
@@ -51,6 +53,26 @@ fn unreadable(key: &str, error: &SourceError) -> Finding {
         _ => "look whether the file is there and may be read",
     };
     Finding::fault(key, whole(error), cure)
+}
+
+/// There is nothing to reach, but what would come may not fit.
+fn simulation(section: &SimulatorSection, draft: &Draft) -> Vec<Finding> {
+    let key = "source.simulator";
+    let cure = "change it in [source.simulator]";
+    let simulator = match Simulator::new(section.spec.clone()) {
+        Ok(simulator) => simulator,
+        Err(error) => return vec![Finding::fault(key, error.to_string(), cure)],
+    };
+    let (messages, faults) = (simulator.messages(), simulator.truth().len());
+    let data = json!({ "messages": messages, "faults": faults });
+    let mut findings =
+        vec![Finding::seen("simulation", format!("{messages} messages, {}", counted(faults, "fault")), data)];
+    match sample::of_simulation(&simulator) {
+        Ok(sample) if draft.event.is_some() => findings.extend(compare::judge(draft, key, &sample)),
+        Ok(_) => {}
+        Err(error) => findings.push(Finding::fault(key, whole(&error), cure)),
+    }
+    findings
 }
 
 fn topics(section: &KafkaSection, draft: &Draft) -> Vec<Finding> {

@@ -1,4 +1,5 @@
-//! Anomalies to a Kafka topic: the rows of a checkpoint in one transaction, together with a record of progress.
+//! Anomalies to a Kafka topic: the rows of a checkpoint in one transaction, together with a record of progress. And plain records,
+//! without a transaction.
 //!
 //! Promise: a reader of committed records sees each checkpoint's rows once, whatever is killed when; a second producer with
 //! the same transactional id ends the first. What was done is known from the progress topic alone, never from a reply.
@@ -6,6 +7,8 @@
 mod json;
 mod producer;
 mod progress;
+mod records;
+mod topic;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +16,7 @@ use std::time::Duration;
 
 pub use json::{MalformedAnomalies, Message, Messages};
 pub use producer::{AnomalyProducer, Sent};
+pub use records::{Record, RecordProducer, RecordsError, RecordsSpec};
 
 use crate::broker::inquiry::partition_counts;
 use crate::broker::link::Link;

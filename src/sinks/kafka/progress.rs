@@ -5,14 +5,15 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 
 use crate::broker::link::Link;
 use crate::broker::{self, PATIENCE};
+use crate::sinks::kafka::topic::{self, NotMade};
 use crate::sinks::kafka::{KafkaOutputError, KafkaOutputSpec, RESERVED};
 
 /// The group that progress is read under; nothing is committed to it.
@@ -32,22 +33,16 @@ fn sequence_in(record: &[u8]) -> Option<u64> {
 /// Makes the topic. That it is there already is as good.
 pub(super) fn create(spec: &KafkaOutputSpec) -> Result<(), KafkaOutputError> {
     let topic = spec.progress_topic();
-    let failed = |cause: String| KafkaOutputError::ProgressTopic { topic: topic.clone(), cause };
     let config = broker::configure(&spec.brokers, &[], &spec.properties, &RESERVED)?;
-    let admin: AdminClient<Link> =
-        config.create_with_context(Link::new("anomalies output", &spec.brokers)).map_err(broker::creation)?;
     // As many replicas as the cluster gives a topic by itself; short segments, for only closed ones are compacted.
     let new = NewTopic::new(&topic, 1, TopicReplication::Fixed(-1))
         .set("cleanup.policy", "compact")
         .set("segment.ms", "3600000")
         .set("min.cleanable.dirty.ratio", "0.1");
-    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| failed(error.to_string()))?;
-    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-    let made = runtime.block_on(admin.create_topics([&new], &options)).map_err(|error| failed(error.to_string()))?;
-    match made.into_iter().find_map(Result::err) {
-        None | Some((_, RDKafkaErrorCode::TopicAlreadyExists)) => Ok(()),
-        Some((_, code)) => Err(failed(code.to_string())),
-    }
+    topic::create(&config, Link::new("anomalies output", &spec.brokers), &new).map_err(|not_made| match not_made {
+        NotMade::Client(error) => KafkaOutputError::Broker(error),
+        NotMade::Refused(cause) => KafkaOutputError::ProgressTopic { topic: topic.clone(), cause },
+    })
 }
 
 /// The last checkpoint whose transaction was committed. Call it when no transaction of this id can be open any more.
