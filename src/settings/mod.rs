@@ -19,6 +19,7 @@ mod secret;
 mod source;
 #[cfg(test)]
 mod tests;
+mod training;
 mod tree;
 mod value;
 mod watermark;

@@ -102,7 +102,8 @@ fn trace<'w>(weights: &'w Weights, rows: &[f32]) -> Result<Trace<'w>> {
             }
         };
         let is_last = index + 1 == weights.layers.len();
-        let next = if is_last { input.clone() } else { Tensor::from_slice(&given, (count, layer.units), &Device::Cpu)? };
+        let next =
+            if is_last { input.clone() } else { Tensor::from_slice(&given, (count, layer.units), &Device::Cpu)? };
         layers.push(Step { weights: layer, kernel, input: std::mem::replace(&mut input, next), kept });
         output = given;
     }

@@ -33,7 +33,12 @@ fn the_gradient_is_candles_own_for_every_shape() {
         for batch in [1, 33] {
             let mut weights = Weights::seeded(&architecture, features, 3);
             // Biases that are not zero, so that they show.
-            weights.layers.iter_mut().flat_map(|layer| &mut layer.bias).zip(rows(10_000, 5)).for_each(|(b, r)| *b = r / 4.0);
+            weights
+                .layers
+                .iter_mut()
+                .flat_map(|layer| &mut layer.bias)
+                .zip(rows(10_000, 5))
+                .for_each(|(b, r)| *b = r / 4.0);
             let rows = rows(batch * features, 11);
             let (loss, ours) = loss_and_gradient(&weights, &rows).unwrap();
             let (wanted_loss, wanted) = Reference::new(&weights).unwrap().loss_and_gradient(&rows).unwrap();

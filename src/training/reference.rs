@@ -44,7 +44,8 @@ impl Reference {
             Some(gradient) => gradient.flatten_all()?.to_vec1(),
             None => Ok(vec![0.0; variable.elem_count()]),
         };
-        let layers = self.layers.iter().map(|(_, kernel, bias)| Ok(LayerGradient { kernel: of(kernel)?, bias: of(bias)? }));
+        let layers =
+            self.layers.iter().map(|(_, kernel, bias)| Ok(LayerGradient { kernel: of(kernel)?, bias: of(bias)? }));
         Ok((f64::from(loss.to_scalar::<f32>()?), layers.collect::<Result<_>>()?))
     }
 }
