@@ -38,11 +38,12 @@ pub(super) fn fit(spec: &TrainingSpec, data: &mut Dataset, watch: &mut Watch<'_>
     let lens = Lens { features: &data.features, scaler: &data.scaler };
     let mut weights = Weights::seeded(&spec.architecture, data.features.len(), spec.seed);
     let mut adam = Adam::new(&weights, spec.learning_rate);
+    let batch_rows = spec.batch_rows_for(data.training.len());
     let mut best: Option<(Epoch, Weights)> = None;
     let mut curve = Vec::new();
     for epoch in 1..=spec.epochs_max {
         let mut batches = Batches::new(&mut data.training, &lens, spec.seed, epoch);
-        let training_loss = run(spec, epoch, &mut batches, &mut weights, &mut adam, watch)?;
+        let training_loss = run((epoch, batch_rows), &mut batches, &mut weights, &mut adam, watch)?;
         let validation_loss = loss(&weights, &mut data.validation, &lens)?;
         if !(training_loss.is_finite() && validation_loss.is_finite()) {
             return Err(TrainingError::Diverged { epoch });
@@ -64,8 +65,7 @@ pub(super) fn fit(spec: &TrainingSpec, data: &mut Dataset, watch: &mut Watch<'_>
 
 /// One epoch; its mean loss.
 fn run(
-    spec: &TrainingSpec,
-    epoch: usize,
+    (epoch, batch_rows): (usize, usize),
     batches: &mut Batches<'_>,
     weights: &mut Weights,
     adam: &mut Adam,
@@ -73,12 +73,12 @@ fn run(
 ) -> Result<f64, TrainingError> {
     let (mut batch, mut rows, mut sum) = (Vec::new(), 0u64, 0.0);
     let mut count = 0;
-    while batches.next(spec.batch_rows, &mut batch)? {
+    while batches.next(batch_rows, &mut batch)? {
         let (loss, gradient) = loss_and_gradient(weights, &batch)?;
         adam.step(weights, &gradient);
-        let batch_rows = (batch.len() / weights.features()) as u64;
-        rows += batch_rows;
-        sum += loss * batch_rows as f64;
+        let taken = (batch.len() / weights.features()) as u64;
+        rows += taken;
+        sum += loss * taken as f64;
         count += 1;
         if count % BATCHES_A_WORD == 0 {
             watch.tell(News::Trained { epoch, rows, loss: sum / rows as f64 })?;

@@ -12,8 +12,8 @@ pub struct TrainingSpec {
     /// The share of the rows, the last in time, that the model is judged and calibrated by. Above 0 and below 1.
     pub validation: f64,
     pub epochs_max: usize,
-    /// Rows between two steps of the weights.
-    pub batch_rows: usize,
+    /// Rows between two steps of the weights; none: 256, fewer where the training part is small.
+    pub batch_rows: Option<usize>,
     pub learning_rate: f64,
     /// Epochs without a better validation loss after which training ends.
     pub patience: usize,
@@ -33,8 +33,8 @@ impl Default for TrainingSpec {
             features: None,
             scaling: Scaling::Standard,
             validation: 0.2,
-            epochs_max: 50,
-            batch_rows: 256,
+            epochs_max: 100,
+            batch_rows: None,
             learning_rate: 0.001,
             patience: 5,
             percentile: 99.0,
@@ -42,6 +42,14 @@ impl Default for TrainingSpec {
             condition: None,
             memory_bytes: 1 << 30,
         }
+    }
+}
+
+impl TrainingSpec {
+    /// A small training part still takes about a hundred steps an epoch, in batches of 32 at least.
+    pub(super) fn batch_rows_for(&self, training_rows: u64) -> usize {
+        let few = usize::try_from(training_rows / 100).unwrap_or(usize::MAX);
+        self.batch_rows.unwrap_or(few.next_power_of_two().clamp(32, 256))
     }
 }
 
@@ -107,6 +115,13 @@ pub struct Condition {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn batches_are_small_where_there_are_few_rows_unless_they_are_given() {
+        let spec = TrainingSpec::default();
+        assert_eq!([0, 800, 10_000, 25_600, 1 << 40].map(|rows| spec.batch_rows_for(rows)), [32, 32, 128, 256, 256]);
+        assert_eq!(TrainingSpec { batch_rows: Some(7), ..spec }.batch_rows_for(1 << 40), 7);
+    }
 
     #[test]
     fn a_decoder_mirrors_its_encoder() {
