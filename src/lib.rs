@@ -18,4 +18,5 @@ pub mod sinks;
 pub mod sources;
 pub mod stage;
 pub mod storage;
+pub mod training;
 pub mod windows;

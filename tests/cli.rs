@@ -41,10 +41,10 @@ fn help_teaches_on_standard_output_and_succeeds() {
     let output = tidewatch(&["--help"]);
     assert_eq!(code(&output), 0);
     let text = stdout(&output);
-    for word in ["run", "replay", "check", "import", "TIDEWATCH__OUTPUT__URL", "Exit codes"] {
+    for word in ["run", "replay", "check", "import", "train", "evaluate", "TIDEWATCH__OUTPUT__URL", "Exit codes"] {
         assert!(text.contains(word), "{word} is missing from\n{text}");
     }
-    for verb in ["run", "replay", "check", "import"] {
+    for verb in ["run", "replay", "check", "import", "train", "evaluate"] {
         let output = tidewatch(&[verb, "--help"]);
         assert_eq!(code(&output), 0);
         assert!(stdout(&output).contains(&format!("tidewatch {verb}")), "{verb} shows no example");
@@ -54,11 +54,13 @@ fn help_teaches_on_standard_output_and_succeeds() {
 #[test]
 fn wrong_usage_ends_with_2_and_says_so_on_standard_error() {
     let hosts = ["run", "x.toml", "-n", "2", "-p", "2"];
-    let usages: [&[&str]; 7] = [
+    let usages: [&[&str]; 9] = [
         &[],
         &["walk"],
         &["run"],
         &["replay", "x.toml"],
+        &["train", "x.toml"],
+        &["evaluate", "x.toml", "--from", "x.ndjson"],
         &["run", "x.toml", "--set", "nothing"],
         &["import", "a.h5"],
         &["import", "a.h5", "--to", "models/a", "--threshold", "-1"],

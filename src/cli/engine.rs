@@ -91,7 +91,7 @@ fn judged(error: PipelineError) -> anyhow::Error {
 }
 
 /// An error with its causes.
-fn told(error: &anyhow::Error) -> String {
+pub(super) fn told(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).collect::<Vec<_>>().join("\n  because: ")
 }
 

@@ -6,13 +6,17 @@ mod arguments;
 mod check;
 mod configuration;
 mod engine;
+mod evaluate;
 mod import;
+mod learning;
 mod placement;
 mod probes;
 mod progress;
+mod recorded;
 mod replay;
 mod run;
 mod simulate;
+mod train;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -42,6 +46,8 @@ pub fn main() -> ExitCode {
         Verb::Check(options) => return check::check(&options).unwrap_or_else(|error| report(&error)),
         Verb::Import(options) => import::import(&options),
         Verb::Simulate(options) => simulate::simulate(&options, is_quiet),
+        Verb::Train(options) => train::train(&options, is_quiet),
+        Verb::Evaluate(options) => evaluate::evaluate(&options, is_quiet),
     };
     done.map_or_else(|error| report(&error), |()| ExitCode::SUCCESS)
 }

@@ -11,6 +11,7 @@ use crate::models::folder::{self, ModelError};
 use crate::models::model::{Model, ModelVersion, RegisteredModel};
 
 const CURRENT: &str = "current";
+const ACCOUNT: &str = "training.json";
 
 /// Loads the model that `reference` names: `models/iomt` is the version in force, `models/iomt/3` the third.
 pub fn load(reference: &Path) -> Result<RegisteredModel, ModelError> {
@@ -56,10 +57,22 @@ pub fn in_force(model: &Path) -> Result<u32, ModelError> {
 /// Writes the model as the next version. It is seen whole or not at all, whatever happens meanwhile. `current` is left as it is: where
 /// that file stands, the new version waits to be promoted.
 pub fn save(model_folder: &Path, model: &Model) -> Result<ModelVersion, ModelError> {
+    save_with_account(model_folder, model, None)
+}
+
+/// As `save`; `account`, JSON, tells how the model came to be and stands beside it as `training.json`. Nothing that scores reads it.
+pub fn save_with_account(
+    model_folder: &Path,
+    model: &Model,
+    account: Option<&[u8]>,
+) -> Result<ModelVersion, ModelError> {
     let name = name_of(model_folder)?;
     let unwritable = |path: &Path, source| ModelError::Unwritable { path: path.to_path_buf(), source };
     fs::create_dir_all(model_folder).map_err(|source| unwritable(model_folder, source))?;
     let staged = Staged::create(model_folder)?;
+    if let Some(account) = account {
+        folder::write_file(&staged.0.join(ACCOUNT), account)?;
+    }
     folder::write(&staged.0, model)?;
     let mut version = versions(model_folder)?.last().map_or(1, |last| last.saturating_add(1));
     loop {
@@ -106,7 +119,7 @@ fn version_of(name: &str) -> Option<u32> {
 }
 
 /// The model's folder and the version, if the reference names one.
-fn pinned(reference: &Path) -> Option<(PathBuf, u32)> {
+pub fn pinned(reference: &Path) -> Option<(PathBuf, u32)> {
     let version = version_of(reference.file_name()?.to_str()?)?;
     // A model may itself be named by a number: then its folder holds versions, not a model.
     let is_version = reference.join("model.json").exists() || !reference.is_dir();
@@ -148,6 +161,14 @@ mod tests {
         assert_eq!(save(&iomt, &model(0.3)).unwrap().to_string(), "iomt/3");
         let names: Vec<_> = fs::read_dir(&iomt).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names.len(), 3, "nothing but versions is left: {names:?}");
+    }
+
+    #[test]
+    fn an_account_stands_beside_its_model() {
+        let (_folder, iomt) = registry(&[]);
+        save_with_account(&iomt, &model(0.1), Some(b"{}")).unwrap();
+        assert_eq!(fs::read(iomt.join("1/training.json")).unwrap(), b"{}");
+        assert_eq!(load(&iomt).unwrap().model, model(0.1));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 pub mod anomalies;
 pub mod detector;
-mod kernel;
+pub(crate) mod kernel;
 mod reference;
 pub mod scorer;
 

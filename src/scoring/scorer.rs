@@ -202,7 +202,7 @@ impl Scorer {
 }
 
 /// Writes a column's values from row `from` into `cells`; NaN for null.
-fn read_numbers<'a>(column: &ArrayRef, from: usize, cells: impl Iterator<Item = &'a mut f64>) {
+pub(crate) fn read_numbers<'a>(column: &ArrayRef, from: usize, cells: impl Iterator<Item = &'a mut f64>) {
     match column.data_type() {
         DataType::Float64 => {
             let values = &column.as_primitive::<Float64Type>().values()[from..];

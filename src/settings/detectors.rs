@@ -1,19 +1,23 @@
 //! `[[detectors]]`: which model scores what.
 
 use crate::domain::detector::{DetectorInput, DetectorSpec};
+use crate::training::spec::TrainingSpec;
 
 use super::columns::{Columns, EVENTS, OF_DETECTOR};
 use super::fault::Wrong;
 use super::fields::Fields;
 use super::reader::Reader;
+use super::training;
 use super::value::{column_prefix, integer_in, nearest_or_all, one_of, shown, text};
 use super::windows::Window;
 
 /// `[[detectors]]` of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DetectorSection {
     pub spec: DetectorSpec,
     pub on_failure: OnFailure,
+    /// How `train` makes its next model.
+    pub training: TrainingSpec,
 }
 
 /// What happens when a model cannot be loaded.
@@ -63,9 +67,10 @@ pub(super) fn read(root: &Reader<'_>, fields: Option<&Fields>, windows: &mut [Wi
         if let (Some(name), Some(columns)) = (&name, columns) {
             claim(&reader, name, columns);
         }
+        let training = training::read(&reader, input.as_ref(), fields, windows);
         let is_sound = reader.finish();
         if let (Some(name), Some(model), Some(input), true) = (name, model, input, is_sound) {
-            detectors.push(DetectorSection { spec: DetectorSpec { name, model, input }, on_failure });
+            detectors.push(DetectorSection { spec: DetectorSpec { name, model, input }, on_failure, training });
         }
     }
     detectors

@@ -100,7 +100,8 @@ fn path(node: &Node) -> Read<Vec<String>> {
     Ok(names)
 }
 
-fn constant(kind: FieldKind, node: &Node) -> Read<Constant> {
+/// A value of a field's kind.
+pub(super) fn constant(kind: FieldKind, node: &Node) -> Read<Constant> {
     let value = match (kind, &node.value) {
         (FieldKind::Float, Value::Float(value)) if value.is_finite() => Some(Constant::Float(*value)),
         // Exact up to 2^53; beyond, the nearest double is what the decoder makes of such a number too.

@@ -20,6 +20,7 @@ mod simulator;
 mod source;
 #[cfg(test)]
 mod tests;
+mod training;
 mod tree;
 mod value;
 mod watermark;

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use crate::domain::detector::DetectorInput;
 use crate::domain::schema::{Constant, FieldKind, FieldSpec, KeySource, TimeFormat, TimeSource};
 
+use crate::training::spec::{Architecture, Condition, NetworkKind, Scaling, TrainingSpec};
+
 use super::*;
 
 fn golden(name: &str) -> PathBuf {
@@ -91,6 +93,36 @@ fn values_of_the_wrong_shape_are_refused_where_they_stand() {
 #[test]
 fn files_give_neither_kafka_timestamps_nor_kafka_keys() {
     check("files_without_kafka");
+}
+
+#[test]
+fn a_training_that_cannot_be_is_told_every_fault() {
+    check("training");
+}
+
+#[test]
+fn what_a_detector_is_trained_to_be_is_read_beside_its_model() {
+    let settings = full(&arguments(&[
+        "detectors.flow.features=[\"Rate\", \"Variance\"]",
+        "detectors.flow.kind=dense_autoencoder",
+        "detectors.flow.encoder=[12, 4]",
+        "detectors.flow.training.scaling=min_max",
+        "detectors.flow.training.validation=0.1",
+        "detectors.flow.training.percentile=99.5",
+        "detectors.flow.training.where={field = \"label\", equals = \"Benign\"}",
+    ]));
+    let training = &settings.detectors[0].training;
+    let wanted = TrainingSpec {
+        architecture: Architecture { kind: NetworkKind::Dense, encoder: vec![12, 4], decoder: vec![12] },
+        features: Some(vec!["Rate".to_owned(), "Variance".to_owned()]),
+        scaling: Scaling::MinMax,
+        validation: 0.1,
+        percentile: 99.5,
+        condition: Some(Condition { column: "label".to_owned(), equals: Constant::Text("Benign".to_owned()) }),
+        ..TrainingSpec::default()
+    };
+    assert_eq!(*training, wanted);
+    assert_eq!(full(&nothing()).detectors[0].training, TrainingSpec::default());
 }
 
 #[test]

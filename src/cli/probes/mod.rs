@@ -20,6 +20,8 @@ use crate::settings::{Draft, Fault};
 
 use super::engine::Input;
 
+pub(super) use scores::shown;
+
 /// How long a broker is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -60,7 +60,10 @@ fn cure(section: &DetectorSection, error: &ModelError) -> String {
                 let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
                 format!("there are the versions {}; without a number it is the one in force", versions.join(", "))
             }
-            _ => format!("make it, with `tidewatch import … --to {model}`, or name the folder of another one"),
+            _ => format!(
+                "no model yet: train one, with `tidewatch train CONFIG --from PATH…`, make one of a Keras network, with \
+                 `tidewatch import … --to {model}`, or name the folder of another one"
+            ),
         },
         _ => "put back the folder as it was written, or import the model again".to_owned(),
     }

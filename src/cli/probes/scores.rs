@@ -98,7 +98,7 @@ fn judge(section: &DetectorSection, scores: Scores) -> Vec<Finding> {
 }
 
 /// Four digits that count.
-pub(super) fn shown(value: f64) -> String {
+pub(in crate::cli) fn shown(value: f64) -> String {
     let magnitude = if value == 0.0 { 0 } else { value.abs().log10().floor() as i32 };
     match magnitude {
         -4..=5 => format!("{value:.*}", usize::try_from(3 - magnitude).unwrap_or(0)),

@@ -56,7 +56,7 @@ fn tanh_parts<L: Lanes>(lanes: L, x: L::Vector) -> (L::Vector, L::Vector) {
 }
 
 #[inline(always)]
-pub(super) fn tanh<L: Lanes>(lanes: L, x: L::Vector) -> L::Vector {
+pub(crate) fn tanh<L: Lanes>(lanes: L, x: L::Vector) -> L::Vector {
     let (above, below) = tanh_parts(lanes, x);
     lanes.div(above, below)
 }
@@ -68,7 +68,7 @@ fn sigmoid_below<L: Lanes>(lanes: L, x: L::Vector) -> L::Vector {
 }
 
 #[inline(always)]
-pub(super) fn sigmoid<L: Lanes>(lanes: L, x: L::Vector) -> L::Vector {
+pub(crate) fn sigmoid<L: Lanes>(lanes: L, x: L::Vector) -> L::Vector {
     lanes.div(lanes.splat(1.0), sigmoid_below(lanes, x))
 }
 

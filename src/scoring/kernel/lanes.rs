@@ -5,14 +5,14 @@
 /// Eight f32, aligned for vector loads.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C, align(32))]
-pub(super) struct Octet(pub(super) [f32; LANES]);
+pub(crate) struct Octet(pub(super) [f32; LANES]);
 
-pub(super) const LANES: usize = 8;
+pub(crate) const LANES: usize = 8;
 
 /// Operations on eight lanes. A value of the implementing type is the proof that the processor has the instructions.
 ///
 /// Every operation rounds once, as IEEE 754 says, so that implementations cannot differ.
-pub(super) trait Lanes: Copy {
+pub(crate) trait Lanes: Copy {
     type Vector: Copy;
 
     fn splat(self, value: f32) -> Self::Vector;
@@ -35,7 +35,7 @@ pub(super) trait Lanes: Copy {
 
 /// Plain Rust, one lane after the other.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::scoring) struct Portable;
+pub(crate) struct Portable;
 
 impl Lanes for Portable {
     type Vector = [f32; LANES];
@@ -102,7 +102,7 @@ impl Lanes for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(in crate::scoring) use avx2::Avx2;
+pub(crate) use avx2::Avx2;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
@@ -114,10 +114,10 @@ mod avx2 {
     ///
     /// Invariant: there is one only where the processor has both.
     #[derive(Clone, Copy, Debug)]
-    pub(in crate::scoring) struct Avx2(());
+    pub(crate) struct Avx2(());
 
     impl Avx2 {
-        pub(in crate::scoring) fn detect() -> Option<Avx2> {
+        pub(crate) fn detect() -> Option<Avx2> {
             (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Avx2(()))
         }
     }

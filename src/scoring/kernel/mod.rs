@@ -4,8 +4,8 @@
 //! inputs one by one with fused multiply-adds, eight units side by side: lanes never meet, so the width of a vector cannot show. The
 //! functions are polynomials of our own, since those of a platform's library differ from one to the next.
 
-mod functions;
-mod lanes;
+pub(crate) mod functions;
+pub(crate) mod lanes;
 mod layers;
 mod plan;
 

@@ -1,0 +1,157 @@
+//! `train`: the next version of each detector's model, from recorded events.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::Context;
+use indicatif::HumanCount;
+use serde_json::{Value, json};
+
+use crate::models::model::ModelVersion;
+use crate::models::registry;
+use crate::observe::stop::StopSignal;
+use crate::settings::DetectorSection;
+use crate::training::error::TrainingError;
+use crate::training::spec::{Architecture, NetworkKind};
+use crate::training::train::{self, Account, Trained, Watch};
+
+use super::Refusal;
+use super::arguments::TrainOptions;
+use super::configuration;
+use super::learning::Learning;
+use super::probes::shown;
+use super::recorded;
+
+pub(super) fn train(options: &TrainOptions, is_quiet: bool) -> anyhow::Result<()> {
+    let settings = configuration::load(&options.configuration)?;
+    let recording = recorded::recording(&settings, &options.recorded)?;
+    let detectors = recorded::detectors(&settings, &options.recorded)?;
+    // Before the work is done, not after.
+    detectors.iter().try_for_each(|(section, _)| refuse_pinned(section))?;
+    let stop = StopSignal::on_signals().context("signals cannot be caught")?;
+    let mut all = Vec::new();
+    for (section, input) in detectors {
+        let name = &section.spec.name;
+        let mut learning = Learning::new(name, section.training.epochs_max, is_quiet);
+        let is_stopped = || stop.is_requested();
+        let watch = Watch { told: &mut |news| learning.take(news), is_stopped: &is_stopped };
+        let trained = train::train(&section.training, &input, &recording, watch).map_err(|error| match error {
+            TrainingError::Stopped => {
+                anyhow::anyhow!("interrupted; no version of `{}` was written", section.spec.model)
+            }
+            error => recorded::judged(error, name),
+        })?;
+        drop(learning);
+        let account = serde_json::to_vec_pretty(&trained.account).context("the account of the training")?;
+        let version = registry::save_with_account(Path::new(&section.spec.model), &trained.model, Some(&account))?;
+        if options.recorded.json {
+            all.push(as_json(section, &version, &trained));
+        } else {
+            print!("{}", as_text(section, &version, &trained));
+        }
+    }
+    if options.recorded.json {
+        println!("{:#}", json!({ "detectors": all }));
+    }
+    Ok(())
+}
+
+fn refuse_pinned(section: &DetectorSection) -> Result<(), Refusal> {
+    let model = &section.spec.model;
+    match registry::pinned(Path::new(model)) {
+        Some((folder, version)) => Err(Refusal::new(format!(
+            "detector `{}` is pinned to version {version} of its model, and a version is never changed: write model = \"{}\"",
+            section.spec.name,
+            folder.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn as_json(section: &DetectorSection, version: &ModelVersion, trained: &Trained) -> Value {
+    let folder = Path::new(&section.spec.model).join(version.version.to_string());
+    let mut found = json!({
+        "detector": section.spec.name,
+        "model": version.to_string(),
+        "folder": folder,
+        "in_force": registry::in_force(Path::new(&section.spec.model)).ok() == Some(version.version),
+    });
+    if let (Value::Object(found), Ok(Value::Object(account))) = (&mut found, serde_json::to_value(&trained.account)) {
+        found.extend(account);
+    }
+    found
+}
+
+fn as_text(section: &DetectorSection, version: &ModelVersion, trained: &Trained) -> String {
+    let Account { features, training_rows, validation_rows, best, curve, calibration, .. } = &trained.account;
+    let account = &trained.account;
+    let mut text = format!("{}\n", section.spec.name);
+    let mut line = |what: &str, words: String| {
+        let _ = writeln!(text, "  {what:<12}{words}");
+    };
+    line("network", network(&section.training.architecture, features.len()));
+    line("features", format!("{}: {}", features.len(), features.join(", ")));
+    let (train, judge) = (HumanCount(*training_rows), HumanCount(*validation_rows));
+    line(
+        "rows",
+        format!(
+            "{train} to train on from {}, {judge} to judge by from {} to {}",
+            account.from, account.validation_from, account.to
+        ),
+    );
+    let counted = [
+        (account.passed_over, "not met by `where`"),
+        (account.rejected, "records that are no events"),
+        (account.too_late, "events that were too late"),
+    ];
+    for (count, what) in counted.iter().filter(|(count, _)| *count > 0) {
+        line("", format!("{} {what}", HumanCount(*count)));
+    }
+    line(
+        "epochs",
+        format!(
+            "{}, the best is {}: loss {}, validation {}",
+            curve.len(),
+            best.epoch,
+            shown(best.training_loss),
+            shown(best.validation_loss)
+        ),
+    );
+    let scores = &calibration.validation_scores;
+    let percentiles = [
+        ("p50", scores.p50),
+        ("p90", scores.p90),
+        ("p95", scores.p95),
+        ("p99", scores.p99),
+        ("p99.9", scores.p999),
+        ("max", scores.greatest),
+    ];
+    let percentiles = percentiles.map(|(name, value)| format!("{name} {}", shown(value)));
+    line("scores", format!("of the validation rows: {}", percentiles.join(", ")));
+    line("threshold", format!("{}, percentile {} of them", shown(calibration.threshold), calibration.percentile));
+    line(
+        "above it",
+        format!(
+            "{:.2} % of the validation rows, {:.2} % of the training rows",
+            100.0 * calibration.validation_share_above,
+            100.0 * calibration.training_share_above
+        ),
+    );
+    let in_force = match registry::in_force(Path::new(&section.spec.model)) {
+        Ok(found) if found == version.version => "in force".to_owned(),
+        Ok(found) => format!("version {found} stays in force, for the file `current` names it"),
+        Err(error) => error.to_string(),
+    };
+    line("written", format!("{}/{} ({in_force})", section.spec.model, version.version));
+    text
+}
+
+fn network(architecture: &Architecture, features: usize) -> String {
+    let joined = |units: &[usize]| units.iter().map(ToString::to_string).collect::<Vec<_>>().join("-");
+    let kind = match architecture.kind {
+        NetworkKind::Lstm => "LSTM autoencoder",
+        NetworkKind::Dense => "dense autoencoder",
+    };
+    let (encoder, decoder) = (joined(&architecture.encoder), joined(&architecture.decoder));
+    format!("{kind}, {encoder} | {decoder} over {features} features")
+}

@@ -1,0 +1,181 @@
+//! What of `[[detectors]]` says how `train` makes the next model: the network, its features, and `[detectors.training]`.
+
+use crate::domain::detector::DetectorInput;
+use crate::domain::schema::FieldKind;
+use crate::training::spec::{Architecture, Condition, NetworkKind, Scaling, TrainingSpec};
+
+use super::fault::Wrong;
+use super::fields::{self, Fields};
+use super::reader::Reader;
+use super::tree::{Node, Value};
+use super::value::{Read, distinct_texts, integer_in, nearest_or_all, one_of, shown, size, text, unfit};
+use super::windows::Window;
+
+/// A layer beyond this is a slip.
+const UNITS_MAX: i64 = 4096;
+
+/// The columns that a detector's rows have.
+enum Rows<'a> {
+    Events(&'a Fields),
+    Windows(&'a Window, Option<&'a Fields>),
+    /// What they have is at fault itself.
+    Unknown,
+}
+
+pub(super) fn read(
+    detector: &Reader<'_>,
+    input: Option<&DetectorInput>,
+    fields: Option<&Fields>,
+    windows: &[Window],
+) -> TrainingSpec {
+    let rows = match (input, fields) {
+        (Some(DetectorInput::Events), Some(fields)) => Rows::Events(fields),
+        (Some(DetectorInput::Windows(name)), fields) => {
+            let window = windows.iter().find(|window| window.name.as_ref() == Some(name));
+            window.map_or(Rows::Unknown, |window| Rows::Windows(window, fields))
+        }
+        _ => Rows::Unknown,
+    };
+    let features = detector.optional("features", |node| features(node, &rows));
+    let spec = TrainingSpec { architecture: architecture(detector), features, ..TrainingSpec::default() };
+    match detector.section("training") {
+        Some(reader) => training(&reader, spec, &rows),
+        None => spec,
+    }
+}
+
+fn architecture(detector: &Reader<'_>) -> Architecture {
+    let kinds = [("lstm_autoencoder", NetworkKind::Lstm), ("dense_autoencoder", NetworkKind::Dense)];
+    let kind = detector.or("kind", NetworkKind::Lstm, one_of(&kinds));
+    let decoder = detector.optional("decoder", |node| units(node, 0));
+    let mirrored = match detector.optional("encoder", |node| units(node, 1)) {
+        Some(encoder) => Architecture::mirrored(kind, encoder),
+        None if kind == NetworkKind::Lstm => Architecture::lstm(),
+        None => Architecture::dense(),
+    };
+    Architecture { decoder: decoder.unwrap_or(mirrored.decoder), ..mirrored }
+}
+
+fn training(reader: &Reader<'_>, spec: TrainingSpec, rows: &Rows<'_>) -> TrainingSpec {
+    let count = |name, default: usize, max| {
+        let value = reader.optional(name, integer_in(1, max)).and_then(|value| usize::try_from(value).ok());
+        value.unwrap_or(default)
+    };
+    let spec = TrainingSpec {
+        scaling: reader.or(
+            "scaling",
+            spec.scaling,
+            one_of(&[("standard", Scaling::Standard), ("min_max", Scaling::MinMax)]),
+        ),
+        validation: reader.or("validation", spec.validation, number_in(0.01, 0.9)),
+        epochs_max: count("epochs", spec.epochs_max, 100_000),
+        batch_rows: reader.optional("batch", integer_in(1, 65_536)).map(|rows| rows.unsigned_abs() as usize),
+        learning_rate: reader.or("learning_rate", spec.learning_rate, number_in(1e-8, 1.0)),
+        patience: count("patience", spec.patience, 100_000),
+        percentile: reader.or("percentile", spec.percentile, number_in(0.0, 100.0)),
+        seed: reader.optional("seed", integer_in(0, i64::MAX)).map_or(spec.seed, i64::unsigned_abs),
+        memory_bytes: reader.or("memory", spec.memory_bytes, size),
+        condition: reader.section("where").and_then(|below| condition(below, rows)),
+        ..spec
+    };
+    reader.refuse_unknown();
+    spec
+}
+
+fn condition(reader: Reader<'_>, rows: &Rows<'_>) -> Option<Condition> {
+    let column = reader.required("field", "\"label\"", text);
+    let kind = column.as_ref().and_then(|column| match rows.kind_of(column) {
+        Ok(kind) => kind,
+        Err(cure) => {
+            let wrong = Wrong::new(format!("{} is no column to choose rows by", shown(column)), cure);
+            reader.fault("field", wrong);
+            None
+        }
+    });
+    let equals =
+        reader.required("equals", "\"Benign\"", |node| kind.map(|kind| fields::constant(kind, node)).transpose());
+    let is_sound = reader.finish();
+    let condition = Condition { column: column?, equals: equals?? };
+    is_sound.then_some(condition)
+}
+
+impl Rows<'_> {
+    /// The kind of a column that rows can be chosen by; none where it is not known; else what to do about it.
+    fn kind_of(&self, column: &str) -> Result<Option<FieldKind>, String> {
+        match self {
+            Rows::Events(fields) => fields.kind_of(column),
+            Rows::Windows(window, fields) => {
+                let Some(spec) = &window.spec else { return Ok(None) };
+                let by: Vec<&str> = spec.by.iter().map(String::as_str).collect();
+                match (by.contains(&column), fields) {
+                    (true, _) if column == "key" => Ok(Some(FieldKind::Text)),
+                    (true, Some(fields)) => fields.kind_of(column),
+                    (true, None) => Ok(None),
+                    (false, _) => Err(format!(
+                        "{} (rows of windows are chosen by what they are grouped by)",
+                        nearest_or_all(column, &by)
+                    )),
+                }
+            }
+            Rows::Unknown => Ok(None),
+        }
+    }
+
+    /// The names a feature may have; none where they are not known.
+    fn names(&self) -> Option<Vec<String>> {
+        match self {
+            Rows::Events(fields) => Some(fields.names().map(str::to_owned).collect()),
+            Rows::Windows(window, _) => {
+                let spec = window.spec.as_ref()?;
+                let aggregates = spec.aggregates.iter().map(|one| format!("{}_{}", one.field, one.aggregate.name()));
+                Some(["count".to_owned()].into_iter().chain(aggregates).collect())
+            }
+            Rows::Unknown => None,
+        }
+    }
+}
+
+fn features(node: &Node, rows: &Rows<'_>) -> Read<Vec<String>> {
+    let named = distinct_texts(node)?;
+    let Some(names) = rows.names() else { return Ok(named) };
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for name in &named {
+        if !names.contains(&name.as_str()) {
+            return Err(Wrong::new(
+                format!("{} is no column that is scored", shown(name)),
+                nearest_or_all(name, &names),
+            ));
+        }
+        if let Rows::Events(fields) = rows
+            && fields.kind_of(name) == Ok(Some(FieldKind::Text))
+        {
+            return Err(Wrong::new(format!("{} is text, and a feature needs numbers", shown(name)), "take it out"));
+        }
+    }
+    Ok(named)
+}
+
+/// Units of each layer.
+fn units(node: &Node, layers_min: usize) -> Read<Vec<usize>> {
+    let cure = format!("write a list of numbers from 1 to {UNITS_MAX}, such as [64, 32, 16]");
+    let Value::List(items) = &node.value else { return Err(unfit(node, "a list of layers", &cure)) };
+    if items.len() < layers_min || items.len() > 64 {
+        return Err(Wrong::new(format!("{} layers are not possible", items.len()), cure));
+    }
+    let units = items.iter().map(integer_in(1, UNITS_MAX));
+    units.map(|units| Ok(units?.unsigned_abs() as usize)).collect()
+}
+
+/// A number in a range, both ends included.
+fn number_in(from: f64, to: f64) -> impl Fn(&Node) -> Read<f64> {
+    move |node| {
+        let cure = format!("write a number from {from} to {to}");
+        let value = match node.value {
+            Value::Float(value) => value,
+            // Small enough to be exact where it is in range.
+            Value::Integer(value) => value as f64,
+            _ => return Err(unfit(node, "a number", &cure)),
+        };
+        if (from..=to).contains(&value) { Ok(value) } else { Err(Wrong::new(format!("{value} is out of range"), cure)) }
+    }
+}

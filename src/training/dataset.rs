@@ -1,0 +1,168 @@
+//! Rows to train on and rows to judge by, split by time, with the scaler that the first gave.
+//!
+//! Promise: exactly the last share in time is the validation part, also where times are equal (then what was read later is later); the
+//! scaler sees nothing of it.
+
+use crate::models::features::{Feature, Scaler};
+use crate::training::error::TrainingError;
+use crate::training::input::{Input, InputSpec, times};
+use crate::training::order;
+use crate::training::recording::{Counts, RecordingSpec};
+use crate::training::selection::Selection;
+use crate::training::spec::{Scaling, TrainingSpec};
+use crate::training::statistics::Statistics;
+use crate::training::store::Rows;
+use crate::training::train::{News, Watch};
+
+/// Fewer rows than this say nothing about anything.
+const ROWS_MIN: u64 = 50;
+const READ_ROWS: u64 = 4096;
+
+/// What a detector is trained with. Raw values; missing ones are NaN.
+pub(super) struct Dataset {
+    pub(super) features: Vec<Feature>,
+    pub(super) scaler: Scaler,
+    pub(super) training: Rows<f64>,
+    pub(super) validation: Rows<f64>,
+    pub(super) counts: Counts,
+    /// Rows that did not meet the condition.
+    pub(super) passed_over: u64,
+    /// The first time of the training part, of the validation part, and the last time of all.
+    pub(super) span: [i64; 3],
+}
+
+/// Everything that was read, in the order it came.
+struct Gathered {
+    times: Rows<i64>,
+    values: Rows<f64>,
+    counts: Counts,
+    passed_over: u64,
+}
+
+/// Reads the recording once.
+pub(super) fn gather(
+    spec: &TrainingSpec,
+    input: &InputSpec,
+    recording: &RecordingSpec,
+    watch: &mut Watch<'_>,
+) -> Result<Dataset, TrainingError> {
+    let schema = input.schema(recording)?;
+    let selection = Selection::new(spec, input, &recording.events, &schema)?;
+    let mut gathered = read(spec, input, recording, &selection, watch)?;
+    let rows = gathered.values.len();
+    let validation = ((rows as f64 * spec.validation).round() as u64).clamp(1, rows.saturating_sub(1).max(1));
+    if rows < ROWS_MIN {
+        return Err(TrainingError::TooFewRows {
+            usable: rows,
+            wanted: ROWS_MIN,
+            events: gathered.counts.accepted,
+            rejected: gathered.counts.rejected,
+            passed_over: gathered.passed_over,
+        });
+    }
+    split(spec, &selection, &mut gathered, rows - validation)
+}
+
+/// How many rows of so many numbers each of two copies may hold in memory.
+fn memory_rows(spec: &TrainingSpec, width: usize) -> u64 {
+    spec.memory_bytes / (8 + 16 * width as u64)
+}
+
+fn read(
+    spec: &TrainingSpec,
+    input: &InputSpec,
+    recording: &RecordingSpec,
+    selection: &Selection,
+    watch: &mut Watch<'_>,
+) -> Result<Gathered, TrainingError> {
+    let mut input = Input::open(input, recording)?;
+    let width = selection.names().len();
+    let memory = memory_rows(spec, width);
+    let (mut times_kept, mut values_kept) = (Rows::new(1, memory), Rows::new(width, memory));
+    let (mut passed_over, mut values) = (0, Vec::new());
+    while let Some(rows) = input.next()? {
+        selection.read(&rows, &mut values);
+        let chosen = selection.chosen(&rows);
+        for (row, (time, values)) in times(&rows).iter().zip(values.chunks_exact(width)).enumerate() {
+            if chosen.as_ref().is_some_and(|chosen| !chosen.value(row)) {
+                passed_over += 1;
+                continue;
+            }
+            times_kept.push(&[*time])?;
+            values_kept.push(values)?;
+        }
+        watch.tell(News::Read { rows: values_kept.len(), counts: input.counts() })?;
+    }
+    Ok(Gathered { times: times_kept, values: values_kept, counts: input.counts(), passed_over })
+}
+
+/// The first `training_rows` in time, and the others.
+fn split(
+    spec: &TrainingSpec,
+    selection: &Selection,
+    gathered: &mut Gathered,
+    training_rows: u64,
+) -> Result<Dataset, TrainingError> {
+    let (width, total) = (gathered.values.width(), gathered.values.len());
+    let last_time = order::smallest(&mut gathered.times, training_rows - 1)?;
+    let first = order::smallest(&mut gathered.times, 0)?;
+    let boundary = order::smallest(&mut gathered.times, training_rows)?;
+    let last = order::smallest(&mut gathered.times, total - 1)?;
+    let (mut earlier, mut read_times) = (0, Vec::new());
+    for_each_block(total, |from| {
+        read_times.clear();
+        gathered.times.read(from, READ_ROWS, &mut read_times)?;
+        earlier += read_times.iter().filter(|time| **time < last_time).count() as u64;
+        Ok(())
+    })?;
+    // Of the rows at the boundary's own time, so many still belong to the training part.
+    let mut ties = training_rows - earlier;
+    let memory = memory_rows(spec, width);
+    let in_training = memory.saturating_mul(training_rows) / total;
+    let mut training = Rows::new(width, in_training);
+    let mut validation = Rows::new(width, memory - in_training);
+    let mut statistics = Statistics::new(width);
+    let mut values = Vec::new();
+    for_each_block(total, |from| {
+        read_times.clear();
+        values.clear();
+        gathered.times.read(from, READ_ROWS, &mut read_times)?;
+        gathered.values.read(from, READ_ROWS, &mut values)?;
+        for (time, row) in read_times.iter().zip(values.chunks_exact(width)) {
+            let is_tie = *time == last_time && ties > 0;
+            ties -= u64::from(is_tie);
+            if *time < last_time || is_tie {
+                statistics.add(row);
+                training.push(row)?;
+            } else {
+                validation.push(row)?;
+            }
+        }
+        Ok(())
+    })?;
+    let (features, scaler) = statistics.fitted(selection.names(), spec.scaling)?;
+    let (counts, passed_over) = (gathered.counts, gathered.passed_over);
+    let span = [first, boundary, last];
+    Ok(Dataset { features, scaler, training, validation, counts, passed_over, span })
+}
+
+fn for_each_block(rows: u64, mut each: impl FnMut(u64) -> Result<(), TrainingError>) -> Result<(), TrainingError> {
+    (0..rows).step_by(READ_ROWS as usize).try_for_each(&mut each)
+}
+
+impl Statistics {
+    /// Features that fill in their mean where a value is missing, and the scaler.
+    fn fitted(&self, names: &[String], scaling: Scaling) -> Result<(Vec<Feature>, Scaler), TrainingError> {
+        let mut features = Vec::with_capacity(names.len());
+        for (name, column) in names.iter().zip(self.columns()) {
+            if column.count() == 0 {
+                return Err(TrainingError::FeatureWithoutValues { feature: name.clone() });
+            }
+            if ![column.mean(), column.deviation(), column.range()].iter().all(|number| number.is_finite()) {
+                return Err(TrainingError::FeatureRange { feature: name.clone() });
+            }
+            features.push(Feature { default: column.mean(), ..Feature::of_field(name) });
+        }
+        Ok((features, self.scaler(scaling)))
+    }
+}

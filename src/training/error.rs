@@ -1,0 +1,58 @@
+//! Why nothing was trained, or nothing could be judged.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::decode::DecodeError;
+use crate::models::model::ModelFault;
+use crate::models::network::NetworkFault;
+use crate::scoring::scorer::ScoringError;
+use crate::sources::SourceError;
+use crate::windows::error::WindowError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum TrainingError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("records cannot be decoded by this configuration")]
+    Decode(#[from] DecodeError),
+    #[error("the windows cannot be computed")]
+    Windows(#[from] WindowError),
+    #[error("the rows beyond the memory limit cannot be kept in `{}`; TMPDIR names another folder", path.display())]
+    Spill { path: PathBuf, source: io::Error },
+    #[error("there is no column `{column}` to {purpose}; there are {}", columns.join(", "))]
+    ColumnMissing { column: String, purpose: &'static str, columns: Vec<String> },
+    #[error("the column `{column}` is {found}, and a feature needs numbers")]
+    ColumnType { column: String, found: String },
+    #[error("there is no column of numbers that could be a feature; name some as `features`")]
+    NoFeatures,
+    #[error(
+        "{usable} rows are too few to train on; at least {wanted} are needed ({events} events were accepted, {rejected} records were not, \
+         and {passed_over} rows did not meet the condition `where`)"
+    )]
+    TooFewRows { usable: u64, wanted: u64, events: u64, rejected: u64, passed_over: u64 },
+    #[error("the feature `{feature}` has no finite value in any row of the training part; take it out of `features`")]
+    FeatureWithoutValues { feature: String },
+    #[error("the values of the feature `{feature}` are too large to be scaled")]
+    FeatureRange { feature: String },
+    #[error("the loss left all bounds in epoch {epoch}: a smaller `learning_rate` may help")]
+    Diverged { epoch: usize },
+    #[error("no validation row has a finite score")]
+    Unscored,
+    #[error("the network cannot be computed")]
+    Compute(#[from] candle_core::Error),
+    #[error("the weights are no network")]
+    Network(#[from] NetworkFault),
+    #[error("what was trained is no model")]
+    Model(#[from] ModelFault),
+    #[error(transparent)]
+    Scoring(#[from] ScoringError),
+    #[error("no row has a label in the column `{column}`")]
+    NoLabels { column: String },
+    #[error("which labels are normal? None of {} is known to be; name them with --normal", .values.join(", "))]
+    NormalUnknown { values: Vec<String> },
+    #[error("`{value}` is no label that was seen; there are {}", .values.join(", "))]
+    LabelUnknown { value: String, values: Vec<String> },
+    #[error("stopped before it was done")]
+    Stopped,
+}

@@ -1,0 +1,102 @@
+//! Epoch after epoch until the validation loss no longer falls; the weights of the best one are kept.
+
+use serde::Serialize;
+
+use crate::training::adam::Adam;
+use crate::training::dataset::Dataset;
+use crate::training::error::TrainingError;
+use crate::training::gradient::{loss_and_gradient, reconstruction, squares};
+use crate::training::shuffle::{Batches, Lens};
+use crate::training::spec::TrainingSpec;
+use crate::training::store::Rows;
+use crate::training::train::{News, Watch};
+use crate::training::weights::Weights;
+
+const VALIDATION_ROWS: u64 = 1024;
+/// How many batches pass between two words about them.
+const BATCHES_A_WORD: usize = 64;
+
+/// A point of the learning curve.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Epoch {
+    /// From 1.
+    pub epoch: usize,
+    /// Mean over the epoch's batches, while the weights moved.
+    pub training_loss: f64,
+    /// With the weights that the epoch ended with.
+    pub validation_loss: f64,
+}
+
+pub(super) struct Fitted {
+    pub(super) weights: Weights,
+    pub(super) curve: Vec<Epoch>,
+    /// The one whose weights these are.
+    pub(super) best: Epoch,
+}
+
+pub(super) fn fit(spec: &TrainingSpec, data: &mut Dataset, watch: &mut Watch<'_>) -> Result<Fitted, TrainingError> {
+    let lens = Lens { features: &data.features, scaler: &data.scaler };
+    let mut weights = Weights::seeded(&spec.architecture, data.features.len(), spec.seed);
+    let mut adam = Adam::new(&weights, spec.learning_rate);
+    let batch_rows = spec.batch_rows_for(data.training.len());
+    let mut best: Option<(Epoch, Weights)> = None;
+    let mut curve = Vec::new();
+    for epoch in 1..=spec.epochs_max {
+        let mut batches = Batches::new(&mut data.training, &lens, spec.seed, epoch);
+        let training_loss = run((epoch, batch_rows), &mut batches, &mut weights, &mut adam, watch)?;
+        let validation_loss = loss(&weights, &mut data.validation, &lens)?;
+        if !(training_loss.is_finite() && validation_loss.is_finite()) {
+            return Err(TrainingError::Diverged { epoch });
+        }
+        let point = Epoch { epoch, training_loss, validation_loss };
+        curve.push(point);
+        let is_best = best.as_ref().is_none_or(|(best, _)| validation_loss < best.validation_loss);
+        if is_best {
+            best = Some((point, weights.clone()));
+        }
+        watch.tell(News::Epoch { point, is_best })?;
+        if best.as_ref().is_some_and(|(best, _)| epoch - best.epoch >= spec.patience) {
+            break;
+        }
+    }
+    let (best, weights) = best.ok_or(TrainingError::Diverged { epoch: 0 })?;
+    Ok(Fitted { weights, curve, best })
+}
+
+/// One epoch; its mean loss.
+fn run(
+    (epoch, batch_rows): (usize, usize),
+    batches: &mut Batches<'_>,
+    weights: &mut Weights,
+    adam: &mut Adam,
+    watch: &mut Watch<'_>,
+) -> Result<f64, TrainingError> {
+    let (mut batch, mut rows, mut sum) = (Vec::new(), 0u64, 0.0);
+    let mut count = 0;
+    while batches.next(batch_rows, &mut batch)? {
+        let (loss, gradient) = loss_and_gradient(weights, &batch)?;
+        adam.step(weights, &gradient);
+        let taken = (batch.len() / weights.features()) as u64;
+        rows += taken;
+        sum += loss * taken as f64;
+        count += 1;
+        if count % BATCHES_A_WORD == 0 {
+            watch.tell(News::Trained { epoch, rows, loss: sum / rows as f64 })?;
+        }
+    }
+    watch.tell(News::Trained { epoch, rows, loss: sum / rows as f64 })?;
+    Ok(sum / rows as f64)
+}
+
+/// The mean squared error over rows that are not trained on.
+fn loss(weights: &Weights, rows: &mut Rows<f64>, lens: &Lens<'_>) -> Result<f64, TrainingError> {
+    let (mut raw, mut scaled, mut sum) = (Vec::new(), Vec::new(), 0.0);
+    for from in (0..rows.len()).step_by(VALIDATION_ROWS as usize) {
+        raw.clear();
+        scaled.clear();
+        rows.read(from, VALIDATION_ROWS, &mut raw)?;
+        lens.scale(&mut raw, &mut scaled);
+        sum += squares(&reconstruction(weights, &scaled)?, &scaled);
+    }
+    Ok(sum / (rows.len() * rows.width() as u64) as f64)
+}

@@ -1,0 +1,114 @@
+//! The rows that a detector scores, taken from a recording: its events, or the rows of one of its windows.
+//!
+//! Promise: the rows and their order do not depend on how the recording was cut when it was read. A window's row is given once, when
+//! nothing can revise it any more.
+
+use std::collections::VecDeque;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+
+use crate::domain::ids::Epoch;
+use crate::domain::table::Table;
+use crate::domain::time::EventTime;
+use crate::stage::{EpochEnd, Output, Stage};
+use crate::training::error::TrainingError;
+use crate::training::recording::{Counts, Order, Recording, RecordingSpec};
+use crate::windows::Windows;
+use crate::windows::spec::WindowSpec;
+
+const TABLE: Table = Table::Windows(0);
+
+/// Which rows are wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum InputSpec {
+    Events,
+    Windows(WindowSpec),
+}
+
+impl InputSpec {
+    /// Of the rows.
+    pub fn schema(&self, recording: &RecordingSpec) -> Result<SchemaRef, TrainingError> {
+        let events = recording.events.arrow();
+        match self {
+            InputSpec::Events => Ok(events),
+            InputSpec::Windows(window) => Ok(window.schema(&events)?),
+        }
+    }
+}
+
+/// Rows, batch after batch.
+pub(super) struct Input {
+    recording: Recording,
+    windows: Option<Windowing>,
+}
+
+struct Windowing {
+    windows: Windows,
+    allowed_lateness: std::time::Duration,
+    epoch: u64,
+    ended: bool,
+    waiting: VecDeque<RecordBatch>,
+}
+
+impl Input {
+    pub(super) fn open(spec: &InputSpec, recording: &RecordingSpec) -> Result<Input, TrainingError> {
+        let (order, windows) = match spec {
+            InputSpec::Events => (Order::ByName, None),
+            InputSpec::Windows(window) => {
+                let windows = Windows::new(window, &recording.events.arrow(), TABLE)?;
+                let allowed_lateness = window.allowed_lateness;
+                let windowing =
+                    Windowing { windows, allowed_lateness, epoch: 0, ended: false, waiting: VecDeque::new() };
+                (Order::ByTime, Some(windowing))
+            }
+        };
+        Ok(Input { recording: Recording::open(recording, order)?, windows })
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.recording.counts()
+    }
+
+    /// The next rows; nothing at the end.
+    pub(super) fn next(&mut self) -> Result<Option<RecordBatch>, TrainingError> {
+        let Some(windowing) = &mut self.windows else {
+            return Ok(self.recording.next()?.map(|events| events.into_columns()));
+        };
+        loop {
+            if let Some(rows) = windowing.waiting.pop_front() {
+                return Ok(Some(rows));
+            }
+            if windowing.ended {
+                return Ok(None);
+            }
+            match self.recording.next()? {
+                Some(events) => {
+                    windowing.windows.on_batch(events.into_columns(), &mut Output::default());
+                    windowing.close(self.recording.watermark());
+                }
+                None => {
+                    windowing.close(EventTime::MAX);
+                    windowing.ended = true;
+                }
+            }
+        }
+    }
+}
+
+impl Windowing {
+    /// Takes the rows of windows that no accepted event can revise any more.
+    fn close(&mut self, watermark: EventTime) {
+        self.epoch += 1;
+        let settled = watermark.before(self.allowed_lateness);
+        let end = EpochEnd { epoch: Epoch(self.epoch), is_checkpoint: true, publish: settled, retain: settled };
+        let mut output = Output::default();
+        self.windows.on_epoch_end(end, &mut output);
+        self.waiting.extend(output.0.into_iter().filter(|rows| rows.table == TABLE).map(|rows| rows.batch));
+    }
+}
+
+/// When each row happened: an event's time, a window's start. Both stand first.
+pub(super) fn times(rows: &RecordBatch) -> &[i64] {
+    rows.column(0).as_primitive::<TimestampMicrosecondType>().values()
+}

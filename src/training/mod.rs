@@ -1,0 +1,33 @@
+//! Training: recorded rows in, the next version of a detector's model out; and how well a model tells what is labelled.
+//!
+//! Promise: the same rows, specification and seed give the same weights bit for bit on the same kind of processor, whatever the memory
+//! and however the recording was cut when it was read. Memory is bounded: rows beyond the limit wait in a temporary file.
+//!
+//! ```text
+//! recording ─► input ─► selection ─► dataset (store) ─► fit (shuffle, gradient, adam) ─► calibrate ─► Model
+//! files        events,  features,    split by time,     epochs, early stopping          threshold
+//!              windows  condition    scaler
+//!                  └──► evaluate (scoring) ─► metrics, bootstrap
+//! ```
+
+pub mod adam;
+pub mod bootstrap;
+pub mod calibrate;
+mod dataset;
+pub mod error;
+pub mod evaluate;
+pub mod fit;
+mod gates;
+pub mod gradient;
+pub mod input;
+pub mod metrics;
+mod order;
+pub mod recording;
+pub mod reference;
+mod selection;
+mod shuffle;
+pub mod spec;
+mod statistics;
+mod store;
+pub mod train;
+pub mod weights;

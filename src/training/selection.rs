@@ -1,0 +1,131 @@
+//! Which columns of a detector's rows become features, and which of the rows are taken.
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema, UInt32Type};
+
+use crate::domain::schema::{Constant, EventSchema, FIRST_FIELD, KeySource, TimeSource};
+use crate::scoring::scorer::read_numbers;
+use crate::training::error::TrainingError;
+use crate::training::input::InputSpec;
+use crate::training::spec::{Condition, TrainingSpec};
+
+/// Columns of windows that tell which window it is, not what happened in it.
+const OF_WINDOWS: [&str; 3] = ["window_start", "window_end", "revision"];
+
+/// The chosen columns of rows of one schema.
+#[derive(Debug)]
+pub(super) struct Selection {
+    names: Vec<String>,
+    columns: Vec<usize>,
+    condition: Option<(usize, Constant)>,
+}
+
+impl Selection {
+    pub(super) fn new(
+        spec: &TrainingSpec,
+        input: &InputSpec,
+        events: &EventSchema,
+        schema: &Schema,
+    ) -> Result<Selection, TrainingError> {
+        let condition = match &spec.condition {
+            Some(Condition { column, equals }) => Some((place(schema, column, "choose rows by")?, equals.clone())),
+            None => None,
+        };
+        let columns = match &spec.features {
+            Some(names) => names.iter().map(|name| numbers(schema, name)).collect::<Result<Vec<_>, _>>()?,
+            None => {
+                let chosen = condition.as_ref().map(|(column, _)| *column);
+                let is_free = |column: &usize| Some(*column) != chosen;
+                defaults(input, events, schema).into_iter().filter(is_free).collect()
+            }
+        };
+        if columns.is_empty() {
+            return Err(TrainingError::NoFeatures);
+        }
+        let names = columns.iter().map(|column| schema.field(*column).name().clone()).collect();
+        Ok(Selection { names, columns, condition })
+    }
+
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Writes the features of all rows, one row after the other; NaN where a value is missing.
+    pub(super) fn read(&self, rows: &RecordBatch, values: &mut Vec<f64>) {
+        values.clear();
+        values.resize(rows.num_rows() * self.columns.len(), f64::NAN);
+        for (feature, column) in self.columns.iter().enumerate() {
+            read_numbers(rows.column(*column), 0, values[feature..].iter_mut().step_by(self.columns.len()));
+        }
+    }
+
+    /// Which rows meet the condition; nothing where all do.
+    pub(super) fn chosen(&self, rows: &RecordBatch) -> Option<BooleanArray> {
+        let (column, equals) = self.condition.as_ref()?;
+        Some(equal(rows.column(*column), equals))
+    }
+}
+
+fn place(schema: &Schema, column: &str, purpose: &'static str) -> Result<usize, TrainingError> {
+    schema.index_of(column).map_err(|_| TrainingError::ColumnMissing {
+        column: column.to_owned(),
+        purpose,
+        columns: schema.fields().iter().map(|field| field.name().clone()).collect(),
+    })
+}
+
+fn numbers(schema: &Schema, column: &str) -> Result<usize, TrainingError> {
+    let place = place(schema, column, "make a feature of")?;
+    match schema.field(place).data_type() {
+        DataType::Float64 | DataType::Int64 | DataType::Boolean => Ok(place),
+        other => Err(TrainingError::ColumnType { column: column.to_owned(), found: other.to_string() }),
+    }
+}
+
+/// Every column of numbers that describes what happened: neither when, nor whose.
+fn defaults(input: &InputSpec, events: &EventSchema, schema: &Schema) -> Vec<usize> {
+    let is_number = |column: &usize| matches!(schema.field(*column).data_type(), DataType::Float64 | DataType::Int64);
+    match input {
+        InputSpec::Events => {
+            let is_address = |path: &Vec<String>| {
+                let of_time = matches!(&events.time, TimeSource::Fields { paths, .. } if paths.contains(path));
+                of_time || matches!(&events.key, KeySource::Field(key) if key == path)
+            };
+            let fields = (FIRST_FIELD..schema.fields().len()).zip(&events.fields);
+            fields.filter(|(_, field)| !is_address(&field.path)).map(|(column, _)| column).filter(is_number).collect()
+        }
+        InputSpec::Windows(window) => {
+            let is_own = |column: &usize| {
+                let name = schema.field(*column).name();
+                OF_WINDOWS.contains(&name.as_str()) || window.by.contains(name)
+            };
+            (0..schema.fields().len()).filter(|column| is_number(column) && !is_own(column)).collect()
+        }
+    }
+}
+
+/// Which values equal a constant; null equals nothing.
+fn equal(column: &ArrayRef, constant: &Constant) -> BooleanArray {
+    let none = || BooleanArray::from(vec![false; column.len()]);
+    match (column.data_type(), constant) {
+        (DataType::Float64, Constant::Float(wanted)) => {
+            column.as_primitive::<Float64Type>().iter().map(|value| Some(value == Some(*wanted))).collect()
+        }
+        (DataType::Int64, Constant::Int(wanted)) => {
+            column.as_primitive::<Int64Type>().iter().map(|value| Some(value == Some(*wanted))).collect()
+        }
+        (DataType::Boolean, Constant::Bool(wanted)) => {
+            column.as_boolean().iter().map(|value| Some(value == Some(*wanted))).collect()
+        }
+        (DataType::Dictionary(..), Constant::Text(wanted)) => {
+            let Some(column) = column.as_dictionary_opt::<UInt32Type>() else { return none() };
+            let Some(texts) = column.values().as_string_opt::<i32>() else { return none() };
+            let is_wanted: Vec<bool> = texts.iter().map(|text| text == Some(wanted)).collect();
+            column.keys().iter().map(|key| Some(key.is_some_and(|key| is_wanted[key as usize]))).collect()
+        }
+        (DataType::Utf8, Constant::Text(wanted)) => {
+            column.as_string::<i32>().iter().map(|text| Some(text == Some(wanted))).collect()
+        }
+        _ => none(),
+    }
+}

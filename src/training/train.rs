@@ -1,0 +1,166 @@
+//! `train` as a whole: a recording in, a model and the account of its training out.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, SecondsFormat};
+use serde::Serialize;
+
+use crate::models::model::{DetectorKind, ErrorMeasure, Model, ModelParts, Threshold};
+use crate::training::calibrate::{Calibration, calibrate};
+use crate::training::dataset::{Dataset, gather};
+use crate::training::error::TrainingError;
+use crate::training::fit::{Epoch, Fitted, fit};
+use crate::training::input::InputSpec;
+use crate::training::recording::{Counts, RecordingSpec};
+use crate::training::spec::TrainingSpec;
+
+/// A model that is ready to be saved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trained {
+    pub model: Model,
+    pub account: Account,
+}
+
+/// How a model came to be; kept beside it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Account {
+    pub features: Vec<String>,
+    pub training_rows: u64,
+    pub validation_rows: u64,
+    /// Records that were no events, and events that were too late.
+    pub rejected: u64,
+    pub too_late: u64,
+    /// Rows that did not meet the condition.
+    pub passed_over: u64,
+    /// Of the training part's first row, of the validation part's first, and of the last; RFC 3339.
+    pub from: String,
+    pub validation_from: String,
+    pub to: String,
+    pub seed: u64,
+    /// The epoch whose weights were kept.
+    pub best: Epoch,
+    pub curve: Vec<Epoch>,
+    pub calibration: Calibration,
+}
+
+/// What a person would want to know while it goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum News {
+    /// Rows that were taken so far.
+    Read {
+        rows: u64,
+        counts: Counts,
+    },
+    /// The recording has been read; training begins.
+    Split {
+        training_rows: u64,
+        validation_rows: u64,
+    },
+    /// Rows of this epoch so far, and their mean loss.
+    Trained {
+        epoch: usize,
+        rows: u64,
+        loss: f64,
+    },
+    Epoch {
+        point: Epoch,
+        is_best: bool,
+    },
+    /// Rows that were scored so far.
+    Scored {
+        rows: u64,
+    },
+}
+
+/// Who is told, and who may end it.
+pub struct Watch<'a> {
+    pub told: &'a mut dyn FnMut(News),
+    pub is_stopped: &'a dyn Fn() -> bool,
+}
+
+impl Watch<'_> {
+    pub(super) fn tell(&mut self, news: News) -> Result<(), TrainingError> {
+        (self.told)(news);
+        if (self.is_stopped)() { Err(TrainingError::Stopped) } else { Ok(()) }
+    }
+}
+
+/// Trains a model for rows of `input`.
+pub fn train(
+    spec: &TrainingSpec,
+    input: &InputSpec,
+    recording: &RecordingSpec,
+    mut watch: Watch<'_>,
+) -> Result<Trained, TrainingError> {
+    let mut data = gather(spec, input, recording, &mut watch)?;
+    watch.tell(News::Split { training_rows: data.training.len(), validation_rows: data.validation.len() })?;
+    let fitted = fit(spec, &mut data, &mut watch)?;
+    let raw = model(&fitted, &data, recording, Threshold { value: 0.0, calibration: String::new() }, BTreeMap::new())?;
+    let calibration = calibrate(&raw, &mut data, spec.percentile, &mut watch)?;
+    let threshold = Threshold {
+        value: calibration.threshold,
+        calibration: format!(
+            "percentile {} of the error of {} validation rows",
+            spec.percentile,
+            data.validation.len()
+        ),
+    };
+    let metrics = [
+        ("training_loss", fitted.best.training_loss),
+        ("validation_loss", fitted.best.validation_loss),
+        ("training_rows", data.training.len() as f64),
+        ("validation_rows", data.validation.len() as f64),
+        ("training_share_above", calibration.training_share_above),
+        ("epochs", fitted.curve.len() as f64),
+    ];
+    let metrics = metrics.map(|(name, value)| (name.to_owned(), value)).into();
+    let model = model(&fitted, &data, recording, threshold, metrics)?;
+    Ok(Trained { account: account(spec, fitted, &data, calibration), model })
+}
+
+fn model(
+    fitted: &Fitted,
+    data: &Dataset,
+    recording: &RecordingSpec,
+    threshold: Threshold,
+    metrics: BTreeMap<String, f64>,
+) -> Result<Model, TrainingError> {
+    let rows = data.training.len() + data.validation.len();
+    let [from, _, to] = data.span.map(instant);
+    Ok(Model::new(ModelParts {
+        kind: DetectorKind::Autoencoder,
+        network: fitted.weights.network()?,
+        features: data.features.clone(),
+        scaler: data.scaler.clone(),
+        error: ErrorMeasure::Mse,
+        threshold,
+        training_data: Some(format!("{rows} rows from {from} to {to} of {}", recording.files.paths.join(", "))),
+        metrics,
+    })?)
+}
+
+fn account(spec: &TrainingSpec, fitted: Fitted, data: &Dataset, calibration: Calibration) -> Account {
+    let [from, validation_from, to] = data.span.map(instant);
+    Account {
+        features: data.features.iter().map(|feature| feature.name.clone()).collect(),
+        training_rows: data.training.len(),
+        validation_rows: data.validation.len(),
+        rejected: data.counts.rejected,
+        too_late: data.counts.too_late,
+        passed_over: data.passed_over,
+        from,
+        validation_from,
+        to,
+        seed: spec.seed,
+        best: fitted.best,
+        curve: fitted.curve,
+        calibration,
+    }
+}
+
+fn instant(micros: i64) -> String {
+    match DateTime::from_timestamp_micros(micros) {
+        Some(time) => time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+        None => format!("{micros} us"),
+    }
+}

@@ -1,0 +1,172 @@
+//! The weights of an autoencoder while it is trained, and the network that they become.
+//!
+//! Promise: the seed and the shape alone decide the first weights, on every machine.
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::models::activation::Activation;
+use crate::models::network::{Layer, Network, NetworkFault, Tensor, Tensors};
+use crate::training::gates;
+use crate::training::spec::{Architecture, NetworkKind};
+
+/// All layers, from the input to the output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    pub(super) kind: NetworkKind,
+    pub(super) layers: Vec<LayerWeights>,
+    /// Layers in front of the code, which an LSTM's decoder repeats.
+    encoders: usize,
+}
+
+/// One layer that is trained.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct LayerWeights {
+    pub(super) function: Function,
+    pub(super) inputs: usize,
+    pub(super) units: usize,
+    /// A row for each input, `columns` wide.
+    pub(super) kernel: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+}
+
+/// What a layer does with its weighted inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Function {
+    /// The three gates that matter at the first step.
+    Lstm,
+    Relu,
+    Linear,
+}
+
+impl LayerWeights {
+    /// Weighted sums of each row.
+    pub(super) fn columns(&self) -> usize {
+        match self.function {
+            Function::Lstm => gates::GATES * self.units,
+            Function::Relu | Function::Linear => self.units,
+        }
+    }
+
+    /// Glorot's uniform distribution, as Keras begins; a kernel's gates count as one matrix there too.
+    fn seeded(function: Function, inputs: usize, units: usize, random: &mut ChaCha8Rng) -> LayerWeights {
+        let layer = LayerWeights { function, inputs, units, kernel: Vec::new(), bias: Vec::new() };
+        let columns = layer.columns();
+        let fan = match function {
+            // Keras counts the forget gate too.
+            Function::Lstm => inputs + 4 * units,
+            Function::Relu | Function::Linear => inputs + units,
+        };
+        let limit = (6.0 / fan as f64).sqrt() as f32;
+        let kernel = (0..inputs * columns).map(|_| (random.random::<f32>() * 2.0 - 1.0) * limit).collect();
+        LayerWeights { kernel, bias: vec![0.0; columns], ..layer }
+    }
+}
+
+impl Weights {
+    /// The weights that training begins with.
+    pub fn seeded(architecture: &Architecture, features: usize, seed: u64) -> Weights {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let function = match architecture.kind {
+            NetworkKind::Lstm => Function::Lstm,
+            NetworkKind::Dense => Function::Relu,
+        };
+        let mut inputs = features;
+        let mut layers = Vec::new();
+        for units in architecture.encoder.iter().chain(&architecture.decoder) {
+            layers.push(LayerWeights::seeded(function, inputs, *units, &mut random));
+            inputs = *units;
+        }
+        layers.push(LayerWeights::seeded(Function::Linear, inputs, features, &mut random));
+        Weights { kind: architecture.kind, layers, encoders: architecture.encoder.len() }
+    }
+
+    pub fn features(&self) -> usize {
+        self.layers[0].inputs
+    }
+
+    /// The network that scoring computes.
+    pub fn network(&self) -> Result<Network, NetworkFault> {
+        let (mut layers, mut tensors) = (Vec::new(), Tensors::new());
+        for (index, weights) in self.layers.iter().enumerate() {
+            if self.kind == NetworkKind::Lstm && index == self.encoders {
+                layers.push(Layer::Repeat { times: 1 });
+            }
+            let place = layers.len();
+            let mut add = |name: &str, shape: Vec<usize>, values: Vec<f32>| {
+                tensors.insert(format!("{place}.{name}"), Tensor { shape, values });
+            };
+            let LayerWeights { inputs, units, .. } = *weights;
+            match weights.function {
+                Function::Lstm => {
+                    add("kernel", vec![inputs, 4 * units], with_forget_gate(&weights.kernel, units));
+                    // At the first step there is nothing to feed back.
+                    add("recurrent_kernel", vec![units, 4 * units], vec![0.0; units * 4 * units]);
+                    add("bias", vec![4 * units], with_forget_gate(&weights.bias, units));
+                    layers.push(lstm(units, index + 1 != self.encoders));
+                }
+                Function::Relu | Function::Linear => {
+                    add("kernel", vec![inputs, units], weights.kernel.clone());
+                    add("bias", vec![units], weights.bias.clone());
+                    let is_linear = weights.function == Function::Linear;
+                    let activation = if is_linear { Activation::Linear } else { Activation::Relu };
+                    layers.push(Layer::Dense { units, activation, bias: true });
+                }
+            }
+        }
+        let input = match self.kind {
+            NetworkKind::Lstm => vec![1, self.features()],
+            NetworkKind::Dense => vec![self.features()],
+        };
+        Network::new(input, layers, tensors)
+    }
+}
+
+fn lstm(units: usize, return_sequences: bool) -> Layer {
+    Layer::Lstm {
+        units,
+        return_sequences,
+        go_backwards: false,
+        activation: Activation::Tanh,
+        recurrent_activation: Activation::Sigmoid,
+        bias: true,
+    }
+}
+
+/// Rows of three gates as rows of four; the forget gate, which the first step does not have, is zero.
+fn with_forget_gate(values: &[f32], units: usize) -> Vec<f32> {
+    let mut four = Vec::with_capacity(values.len() / gates::GATES * 4);
+    for row in values.chunks_exact(gates::GATES * units) {
+        four.extend_from_slice(&row[..units]);
+        four.resize(four.len() + units, 0.0);
+        four.extend_from_slice(&row[units..]);
+    }
+    four
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seed_decides_the_first_weights() {
+        let weights = |seed| Weights::seeded(&Architecture::lstm(), 31, seed);
+        assert_eq!(weights(7), weights(7));
+        assert_ne!(weights(7), weights(8));
+    }
+
+    #[test]
+    fn the_forget_gate_goes_between_input_and_cell() {
+        assert_eq!(with_forget_gate(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 1), [1.0, 0.0, 2.0, 3.0, 4.0, 0.0, 5.0, 6.0]);
+    }
+
+    #[test]
+    fn weights_become_a_network_of_their_shape() {
+        let network = Weights::seeded(&Architecture::lstm(), 31, 1).network().unwrap();
+        assert_eq!((network.input(), network.output()), ([1, 31].as_slice(), [1, 31].as_slice()));
+        assert_eq!(network.layers().len(), 7);
+        let network = Weights::seeded(&Architecture::dense(), 5, 1).network().unwrap();
+        assert_eq!((network.input(), network.output(), network.layers().len()), ([5].as_slice(), [5].as_slice(), 4));
+    }
+}
