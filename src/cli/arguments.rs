@@ -1,10 +1,13 @@
 //! The verbs and their options, and the help that teaches them.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::observe::logging::{Format, Verbosity};
+use crate::serve::PORT;
 use crate::settings::Argument;
 
 const EXAMPLES: &str = "\
@@ -43,6 +46,9 @@ pub(super) enum Verb {
     Replay(ReplayOptions),
     Check(CheckOptions),
     Import(ImportOptions),
+    Completions(CompletionsOptions),
+    Manual(ManualOptions),
+    Health(HealthOptions),
 }
 
 /// Run live, until stopped; resumes where it was
@@ -140,6 +146,48 @@ fn threshold(text: &str) -> Result<f64, String> {
         Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
         _ => Err("write a number from 0 on".to_owned()),
     }
+}
+
+/// Ask a running process whether it is alive
+///
+/// For health checks where there is no curl, as in our container image. Exit code 0 if it is, else 1 and why.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  tidewatch health                                 is every worker of the run on this machine at work?
+  tidewatch health 127.0.0.1:9464 --ready          are its results up to date?")]
+pub(super) struct HealthOptions {
+    /// Where it serves HTTP, as `http.listen` has it
+    #[arg(value_name = "ADDRESS", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)))]
+    pub(super) address: SocketAddr,
+    /// Ask whether it is ready: output claimed, source connected, commits up to date
+    #[arg(long)]
+    pub(super) ready: bool,
+}
+
+/// Print the completions of a shell
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  tidewatch completions bash > ~/.local/share/bash-completion/completions/tidewatch
+  tidewatch completions zsh > \"${fpath[1]}/_tidewatch\"
+  tidewatch completions fish > ~/.config/fish/completions/tidewatch.fish")]
+pub(super) struct CompletionsOptions {
+    #[arg(value_enum)]
+    pub(super) shell: Shell,
+}
+
+/// Print a manual page, or write those of all verbs
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  tidewatch manual | man -l -                      the page of the program
+  tidewatch manual run | man -l -                  the page of a verb
+  tidewatch manual --to ~/.local/share/man/man1    all pages, as files")]
+pub(super) struct ManualOptions {
+    /// The verb whose page is printed [default: the program's own]
+    #[arg(value_name = "VERB")]
+    pub(super) verb: Option<String>,
+    /// Write all pages into this folder instead
+    #[arg(long, value_name = "FOLDER", conflicts_with = "verb")]
+    pub(super) to: Option<PathBuf>,
 }
 
 /// The configuration and what stands above it.

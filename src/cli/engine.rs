@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::decide::Identity;
+use crate::domain::detector::DetectorSpec;
 use crate::domain::schema::EventSchema;
 use crate::models::import::{ImportOptions, ImportedModel};
 use crate::models::model::ModelVersion;
 use crate::models::{self, model, registry};
-use crate::observe::progress::Progress;
+use crate::observe::metrics::Metrics;
 use crate::observe::stop::StopSignal;
 use crate::pipeline::PipelineError;
 use crate::pipeline::plan::Plan;
@@ -31,6 +32,7 @@ use crate::storage::{S3Account, S3Options};
 
 use super::Refusal;
 use super::arguments::ErrorMeasure;
+use super::http;
 use super::placement::Placement;
 
 /// What is to be read.
@@ -53,7 +55,7 @@ pub(super) struct Job {
     pub(super) input: Input,
     pub(super) placement: Placement,
     pub(super) stop: StopSignal,
-    pub(super) progress: Arc<Progress>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// A model to import.
@@ -67,10 +69,15 @@ pub(super) struct Import {
 
 /// Runs a flow to its end.
 pub(super) fn run(job: Job) -> anyhow::Result<()> {
-    let Job { settings, input, placement, stop, progress } = job;
+    let Job { settings, input, placement, stop, metrics } = job;
+    let checkpoint_every = settings.pipeline.checkpoint_every;
+    let _server = http::serve(settings.http, &input, placement.index, checkpoint_every, &metrics)?;
     let cluster = Cluster { workers: placement.workers, process: placement.index, addresses: placement.hosts };
     let spec = pipeline(&settings, &input)?;
-    run::run(spec, cluster, stop, progress).map_err(judged)
+    for DetectorSection { spec: DetectorSpec { name, .. }, .. } in &settings.detectors {
+        metrics.detector_is_loaded(name, spec.detectors.iter().any(|loaded| loaded.spec.name == *name));
+    }
+    run::run(spec, cluster, stop, metrics).map_err(judged)
 }
 
 /// A failure that another command or configuration would spare is a refusal.

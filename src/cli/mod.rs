@@ -6,7 +6,10 @@ mod arguments;
 mod check;
 mod configuration;
 mod engine;
+mod health;
+mod http;
 mod import;
+mod manual;
 mod placement;
 mod probes;
 mod progress;
@@ -39,6 +42,9 @@ pub fn main() -> ExitCode {
         Verb::Replay(options) => replay::replay(&options, is_quiet),
         Verb::Check(options) => return check::check(&options).unwrap_or_else(|error| report(&error)),
         Verb::Import(options) => import::import(&options),
+        Verb::Completions(options) => manual::completions(&options),
+        Verb::Manual(options) => manual::manual(&options),
+        Verb::Health(options) => health::health(&options),
     };
     done.map_or_else(|error| report(&error), |()| ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::observe::progress::Progress;
+use crate::observe::metrics::Metrics;
 use crate::observe::stop::StopSignal;
 
 use super::arguments::RunOptions;
@@ -17,5 +17,6 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<()> {
     let placement = Placement::read(&options.placement, settings.pipeline.workers)?;
     let stop = StopSignal::on_signals().context("signals cannot be caught")?;
     let input = if options.once { Input::Once } else { Input::Live };
-    engine::run(Job { settings, input, placement, stop, progress: Arc::new(Progress::default()) })
+    let metrics = Arc::new(Metrics::new(&settings.pipeline.name));
+    engine::run(Job { settings, input, placement, stop, metrics })
 }

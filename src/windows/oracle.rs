@@ -334,7 +334,7 @@ fn run(spec: &WindowSpec, plans: &[EpochPlan], way: &Way) -> Vec<Row> {
             }
         }
     }
-    assert!(workers.iter().all(|stage| stage.live_groups() == 0), "what is final is forgotten");
+    assert!(workers.iter().all(|stage| stage.size().groups == 0), "what is final is forgotten");
     published
 }
 
