@@ -79,6 +79,30 @@ fn counts_over_http_are_those_of_the_tables() {
 }
 
 #[test]
+fn each_process_of_a_cluster_tells_its_own_share() {
+    let (desk, place) = (desk("127.0.0.1:0"), Place::local());
+    let sent = given(&desk);
+    let processes = desk.start_cluster(2, &place.with(&["run", "tidewatch.toml"]));
+    let accepted = (ROWS + 2 - naive::admit(&sent).too_late.len()) as f64;
+    let shares = until("all events in both processes together", || {
+        let seen: Vec<_> = processes.iter().map(|process| samples(address(process))).collect();
+        let committed: f64 = seen.iter().map(|seen| seen["processing_latency_seconds_count"]).sum();
+        (committed == accepted).then_some(seen)
+    });
+    for (process, seen) in processes.iter().zip(&shares) {
+        assert!(seen["events_processed_total"] < accepted, "each reads one of the two files");
+        assert_eq!(seen["processing_latency_seconds_count"], seen["events_processed_total"]);
+        // Process 0 alone commits; the other sees it by the frontier.
+        assert!(seen["tidewatch_checkpoint_duration_seconds_count"] > 0.0);
+        assert_eq!(get(address(process), "/readyz"), (200, "ok\n".to_owned()));
+    }
+    let [first, second] = <[_; 2]>::try_from(processes).ok().unwrap();
+    let second = std::thread::spawn(move || second.terminate());
+    first.terminate().well();
+    second.join().unwrap().well();
+}
+
+#[test]
 fn every_metric_is_ours_by_name_and_well_formed_from_the_start_on() {
     let (desk, place) = (desk("127.0.0.1:0"), Place::local());
     given(&desk);

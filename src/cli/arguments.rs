@@ -66,6 +66,9 @@ pub(super) struct RunOptions {
     /// Read up to what is there now and end, leaving open windows in the state
     #[arg(long)]
     pub(super) once: bool,
+    /// At the end, print what was done as one JSON object on standard output
+    #[arg(long)]
+    pub(super) json: bool,
     #[command(flatten)]
     pub(super) placement: PlacementOptions,
 }
@@ -85,6 +88,9 @@ pub(super) struct ReplayOptions {
     /// Files, folders or globs to read; or `kafka` for the configured topics as they stand now
     #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     pub(super) from: Vec<String>,
+    /// Print the closing summary as one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
     #[command(flatten)]
     pub(super) placement: PlacementOptions,
 }
@@ -131,6 +137,9 @@ pub(super) struct ImportOptions {
     /// The score above which a row is an anomaly, where the files do not say
     #[arg(long, value_name = "N", value_parser = threshold, allow_negative_numbers = true)]
     pub(super) threshold: Option<f64>,
+    /// Print what was understood and written as one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

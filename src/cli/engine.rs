@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::decide::Identity;
@@ -20,7 +21,7 @@ use crate::pipeline::scored::EventsKept;
 use crate::pipeline::spec::{Cluster, LoadedDetector, OutputSpec, PipelineSpec, SourceSpec, Until};
 use crate::settings::{
     DetectorSection, EventsStored, Fingerprint, KafkaOutputSection, KafkaSection, OnFailure, OnLost, OutputSection,
-    Properties, S3Section, Settings, SourceSection, Start,
+    PipelineSection, Properties, S3Section, Settings, SourceSection, Start,
 };
 use crate::sinks::kafka::KafkaOutputSpec;
 use crate::sources::SourceError;
@@ -34,6 +35,7 @@ use super::Refusal;
 use super::arguments::ErrorMeasure;
 use super::http;
 use super::placement::Placement;
+use super::summary::Summary;
 
 /// What is to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +69,8 @@ pub(super) struct Import {
     pub(super) threshold: Option<f64>,
 }
 
-/// Runs a flow to its end.
-pub(super) fn run(job: Job) -> anyhow::Result<()> {
+/// Runs a flow to its end, and tells what was done.
+pub(super) fn run(job: Job) -> anyhow::Result<Summary> {
     let Job { settings, input, placement, stop, metrics } = job;
     let checkpoint_every = settings.pipeline.checkpoint_every;
     let _server = http::serve(settings.http, &input, placement.index, checkpoint_every, &metrics)?;
@@ -77,7 +79,12 @@ pub(super) fn run(job: Job) -> anyhow::Result<()> {
     for DetectorSection { spec: DetectorSpec { name, .. }, .. } in &settings.detectors {
         metrics.detector_is_loaded(name, spec.detectors.iter().any(|loaded| loaded.spec.name == *name));
     }
-    run::run(spec, cluster, stop, metrics).map_err(judged)
+    let begun = Instant::now();
+    run::run(spec, cluster, stop, Arc::clone(&metrics)).map_err(judged)?;
+    let Settings {
+        pipeline: PipelineSection { name: pipeline, .. }, output: OutputSection { url: output, .. }, ..
+    } = settings;
+    Ok(Summary { pipeline, output, took: begun.elapsed(), totals: metrics.totals() })
 }
 
 /// A failure that another command or configuration would spare is a refusal.

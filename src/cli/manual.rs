@@ -1,13 +1,11 @@
 //! `completions` and `manual`: what shells and `man` want to know, made from the same words as `--help`.
 
-use std::io::{self, Write};
-
 use anyhow::Context;
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 
-use super::Refusal;
 use super::arguments::{Arguments, CompletionsOptions, ManualOptions};
+use super::{Refusal, print};
 
 pub(super) fn completions(options: &CompletionsOptions) -> anyhow::Result<()> {
     let mut text = Vec::new();
@@ -39,12 +37,4 @@ fn verb_of(command: &Command, verb: &str) -> Result<Command, Refusal> {
         let verbs: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
         Refusal::new(format!("there is no verb `{verb}`; there are {}", verbs.join(", ")))
     })
-}
-
-fn print(text: &[u8]) -> anyhow::Result<()> {
-    match io::stdout().lock().write_all(text) {
-        // Whoever reads has seen enough, as `head` does.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        done => done.context("standard output cannot be written"),
-    }
 }

@@ -15,10 +15,13 @@ mod probes;
 mod progress;
 mod replay;
 mod run;
+mod summary;
 
 use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 
 use crate::observe::logging::Verbosity;
@@ -54,6 +57,15 @@ fn verbosity(arguments: &Arguments) -> Verbosity {
     match (&arguments.verb, arguments.logs.verbosity()) {
         (Verb::Check(_), Verbosity::Quiet | Verbosity::Normal) => Verbosity::Silent,
         (_, verbosity) => verbosity,
+    }
+}
+
+/// Data, on standard output.
+fn print(data: &[u8]) -> anyhow::Result<()> {
+    match io::stdout().lock().write_all(data) {
+        // Whoever reads has seen enough, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done.context("standard output cannot be written"),
     }
 }
 

@@ -14,6 +14,7 @@ use super::configuration;
 use super::engine::{self, Input, Job};
 use super::placement::Placement;
 use super::progress::Shown;
+use super::summary::Told;
 
 pub(super) fn replay(options: &ReplayOptions, is_quiet: bool) -> anyhow::Result<()> {
     let settings = configuration::load(&options.configuration)?;
@@ -27,11 +28,15 @@ pub(super) fn replay(options: &ReplayOptions, is_quiet: bool) -> anyhow::Result<
         .context("no thread for the progress")?;
     let done = engine::run(Job { settings, input, placement, stop: stop.clone(), metrics });
     drop(shown);
-    done?;
+    let summary = done?;
     if stop.is_requested() {
         anyhow::bail!("interrupted; what was read is committed, and the same command goes on from there");
     }
-    Ok(())
+    summary.tell(match (options.json, is_quiet) {
+        (true, _) => Told::AsJson,
+        (false, false) => Told::AsText,
+        (false, true) => Told::NotAtAll,
+    })
 }
 
 /// What `--from` names. A source that is at fault itself is none.

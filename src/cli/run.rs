@@ -11,6 +11,7 @@ use super::arguments::RunOptions;
 use super::configuration;
 use super::engine::{self, Input, Job};
 use super::placement::Placement;
+use super::summary::Told;
 
 pub(super) fn run(options: &RunOptions) -> anyhow::Result<()> {
     let settings = configuration::load(&options.configuration)?;
@@ -18,5 +19,6 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<()> {
     let stop = StopSignal::on_signals().context("signals cannot be caught")?;
     let input = if options.once { Input::Once } else { Input::Live };
     let metrics = Arc::new(Metrics::new(&settings.pipeline.name));
-    engine::run(Job { settings, input, placement, stop, metrics })
+    let summary = engine::run(Job { settings, input, placement, stop, metrics })?;
+    summary.tell(if options.json { Told::AsJson } else { Told::NotAtAll })
 }
