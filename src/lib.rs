@@ -13,6 +13,7 @@ pub mod models;
 pub mod observe;
 pub mod pipeline;
 pub mod scoring;
+pub mod serve;
 pub mod settings;
 pub mod sinks;
 pub mod sources;

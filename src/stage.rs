@@ -35,6 +35,16 @@ impl Output {
     }
 }
 
+/// How much a stage holds, for those who watch it grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateSize {
+    /// Windows that hold events and are not final.
+    pub windows: usize,
+    /// Groups with events in any of them.
+    pub groups: usize,
+    pub bytes: usize,
+}
+
 /// Which keyed state belongs here: hash of the key, modulo the number of workers.
 #[derive(Clone, Copy, Debug)]
 pub struct Share {
@@ -86,4 +96,7 @@ pub trait Stage {
 
     /// Takes back what all parts of all workers held, keeping the keys of `share`. Called once, before the first batch.
     fn restore(&mut self, state: &[RecordBatch], share: Share) -> Result<(), RestoreError>;
+
+    /// Not for every batch: it may look at all of the state.
+    fn size(&self) -> StateSize;
 }

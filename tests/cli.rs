@@ -41,10 +41,12 @@ fn help_teaches_on_standard_output_and_succeeds() {
     let output = tidewatch(&["--help"]);
     assert_eq!(code(&output), 0);
     let text = stdout(&output);
-    for word in ["run", "replay", "check", "import", "train", "evaluate", "TIDEWATCH__OUTPUT__URL", "Exit codes"] {
+    let verbs =
+        ["run", "replay", "check", "import", "simulate", "train", "evaluate", "completions", "manual", "health"];
+    for word in verbs.iter().chain(&["TIDEWATCH__OUTPUT__URL", "Exit codes"]) {
         assert!(text.contains(word), "{word} is missing from\n{text}");
     }
-    for verb in ["run", "replay", "check", "import", "train", "evaluate"] {
+    for verb in verbs {
         let output = tidewatch(&[verb, "--help"]);
         assert_eq!(code(&output), 0);
         assert!(stdout(&output).contains(&format!("tidewatch {verb}")), "{verb} shows no example");
@@ -107,6 +109,46 @@ fn check_gives_scripts_its_findings_as_json() {
     assert_eq!(found["ok"], false);
     assert_eq!(found["faults"][0]["key"], "source.kafka.librdkafka.\"sasl.password\"");
     assert_eq!(found["faults"][0]["place"], "line 8");
+}
+
+#[test]
+fn import_gives_scripts_what_it_understood_as_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let (features, to) = (folder.path().join("features.json"), folder.path().join("model"));
+    std::fs::write(&features, r#"["a", "b", "c", "d"]"#).unwrap();
+    let network = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/models/steps.keras");
+    let (network, features) = (network.to_str().unwrap(), features.to_str().unwrap());
+    let given = ["--error", "mse", "--threshold", "0.5", "--json"];
+    let output = tidewatch(&[&["import", network, features, "--to", to.to_str().unwrap()], &given[..]].concat());
+    let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&made["version"], &made["version_in_force"], &made["threshold"]), (&1.into(), &1.into(), &0.5.into()));
+    assert_eq!((made["error"].as_str(), made["features"][3].as_str()), (Some("mse"), Some("d")));
+}
+
+#[test]
+fn replay_tells_what_it_did_to_people_to_scripts_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let text = "[pipeline]\nname = \"p\"\n[source.files]\npaths = [\"x\"]\n[event]\nformat = \"json\"\nkey = \"k\"\n\
+                time = { field = \"ts\", format = \"unix_s\" }\n[event.fields]\nk = \"text\"\n[[windows]]\nname = \"w\"\n\
+                size = \"10s\"\nby = [\"k\"]\n[windows.aggregates]\n[output]\nurl = \"unused\"\n";
+    std::fs::write(path("p.toml"), text).unwrap();
+    std::fs::write(path("day.ndjson"), "{\"ts\":5,\"k\":\"a\"}\n{\"ts\":25,\"k\":\"a\"}\nno event\n").unwrap();
+    let replay = |output: &str, how: &[&str]| {
+        let arguments =
+            ["replay", &path("p.toml"), "--from", &path("day.ndjson"), "--output", &path(output), "-w", "1"];
+        let output = tidewatch(&[&arguments[..], how].concat());
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        stdout(&output)
+    };
+    let told = replay("a", &[]);
+    assert!(told.starts_with("events      2 of 3 records: 1 quarantined\nwindows     2\nwritten to  "), "{told}");
+    let told: serde_json::Value = serde_json::from_str(&replay("b", &["--json", "--quiet"])).unwrap();
+    let counts =
+        ["records", "accepted", "too_late", "quarantined", "windows", "anomalies"].map(|name| told[name].as_u64());
+    assert_eq!(counts, [3, 2, 0, 1, 2, 0].map(Some));
+    assert_eq!(told["output"], path("b"));
+    assert_eq!(replay("c", &["--quiet"]), "");
 }
 
 #[test]

@@ -22,7 +22,7 @@ const LADDER: [&[&str]; 10] = [
 ];
 
 /// A crate, and the modules that may hold it.
-const HOLDERS: [(&str, &[&str]); 11] = [
+const HOLDERS: [(&str, &[&str]); 14] = [
     ("object_store", &["storage"]),
     ("rdkafka", &["broker", "sources", "sinks"]),
     ("rdkafka_sys", &["broker", "sources", "sinks"]),
@@ -31,7 +31,10 @@ const HOLDERS: [(&str, &[&str]); 11] = [
     ("candle_core", &["scoring", "training"]),
     ("candle_nn", &["scoring", "training"]),
     ("axum", &["serve"]),
+    ("prometheus_client", &["observe"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("anyhow", &["cli"]),
     ("indicatif", &["cli"]),
 ];

@@ -1,10 +1,13 @@
 //! The verbs and their options, and the help that teaches them.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::observe::logging::{Format, Verbosity};
+use crate::serve::PORT;
 use crate::settings::Argument;
 use crate::sources::simulator::RecordingFormat;
 
@@ -50,6 +53,9 @@ pub(super) enum Verb {
     Simulate(SimulateOptions),
     Train(TrainOptions),
     Evaluate(EvaluateOptions),
+    Completions(CompletionsOptions),
+    Manual(ManualOptions),
+    Health(HealthOptions),
 }
 
 /// Run live, until stopped; resumes where it was
@@ -67,6 +73,9 @@ pub(super) struct RunOptions {
     /// Read up to what is there now and end, leaving open windows in the state
     #[arg(long)]
     pub(super) once: bool,
+    /// At the end, print what was done as one JSON object on standard output
+    #[arg(long)]
+    pub(super) json: bool,
     #[command(flatten)]
     pub(super) placement: PlacementOptions,
 }
@@ -86,6 +95,9 @@ pub(super) struct ReplayOptions {
     /// Files, folders or globs to read; or `kafka` for the configured topics as they stand now
     #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     pub(super) from: Vec<String>,
+    /// Print the closing summary as one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
     #[command(flatten)]
     pub(super) placement: PlacementOptions,
 }
@@ -132,6 +144,9 @@ pub(super) struct ImportOptions {
     /// The score above which a row is an anomaly, where the files do not say
     #[arg(long, value_name = "N", value_parser = threshold, allow_negative_numbers = true)]
     pub(super) threshold: Option<f64>,
+    /// Print what was understood and written as one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// Train the configured detectors on recorded events
@@ -274,6 +289,48 @@ pub(super) struct SimulateOptions {
 fn recording_format(name: &str) -> Result<RecordingFormat, String> {
     let found = RecordingFormat::ALL.into_iter().find(|format| format.name() == name);
     found.ok_or_else(|| "write ndjson, csv or parquet".to_owned())
+}
+
+/// Ask a running process whether it is alive
+///
+/// For health checks where there is no curl, as in our container image. Exit code 0 if it is, else 1 and why.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  tidewatch health                                 is every worker of the run on this machine at work?
+  tidewatch health 127.0.0.1:9464 --ready          are its results up to date?")]
+pub(super) struct HealthOptions {
+    /// Where it serves HTTP, as `http.listen` has it
+    #[arg(value_name = "ADDRESS", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)))]
+    pub(super) address: SocketAddr,
+    /// Ask whether it is ready: output claimed, source connected, commits up to date
+    #[arg(long)]
+    pub(super) ready: bool,
+}
+
+/// Print the completions of a shell
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  tidewatch completions bash > ~/.local/share/bash-completion/completions/tidewatch
+  tidewatch completions zsh > \"${fpath[1]}/_tidewatch\"
+  tidewatch completions fish > ~/.config/fish/completions/tidewatch.fish")]
+pub(super) struct CompletionsOptions {
+    #[arg(value_enum)]
+    pub(super) shell: Shell,
+}
+
+/// Print a manual page, or write those of all verbs
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  tidewatch manual | man -l -                      the page of the program
+  tidewatch manual run | man -l -                  the page of a verb
+  tidewatch manual --to ~/.local/share/man/man1    all pages, as files")]
+pub(super) struct ManualOptions {
+    /// The verb whose page is printed [default: the program's own]
+    #[arg(value_name = "VERB")]
+    pub(super) verb: Option<String>,
+    /// Write all pages into this folder instead
+    #[arg(long, value_name = "FOLDER", conflicts_with = "verb")]
+    pub(super) to: Option<PathBuf>,
 }
 
 /// The configuration and what stands above it.

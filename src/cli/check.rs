@@ -4,7 +4,6 @@
 //! what is sound of the configuration. A broker that does not answer hides no fault of a model.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -16,7 +15,7 @@ use super::arguments::CheckOptions;
 use super::configuration;
 use super::engine::Input;
 use super::probes::{Asked, Finding, Probe, Seen, counted, probes};
-use super::replay;
+use super::{print, replay};
 
 pub(super) fn check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
     let (draft, faults) = configuration::draft(&options.configuration)?;
@@ -29,9 +28,9 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
     ask(&probes(), &asked).into_iter().for_each(|finding| report.take(finding));
     let config = options.configuration.config.display();
     if options.json {
-        print(&format!("{:#}\n", report.as_json()))?;
+        print(format!("{:#}\n", report.as_json()).as_bytes())?;
     } else {
-        print(&format!("{config}\n{}", report.as_text()))?;
+        print(format!("{config}\n{}", report.as_text()).as_bytes())?;
     }
     if report.faults.0.is_empty() {
         return Ok(ExitCode::SUCCESS);
@@ -149,13 +148,6 @@ fn configured(draft: &Draft) -> Vec<(&'static str, String)> {
 }
 
 /// A reader of standard output that has seen enough is no failure.
-fn print(text: &str) -> io::Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::decide::Identity;
+use crate::domain::detector::DetectorSpec;
 use crate::domain::schema::EventSchema;
 use crate::models::import::{ImportOptions, ImportedModel};
 use crate::models::model::ModelVersion;
 use crate::models::{self, model, registry};
-use crate::observe::progress::Progress;
+use crate::observe::metrics::Metrics;
 use crate::observe::stop::StopSignal;
 use crate::pipeline::PipelineError;
 use crate::pipeline::plan::Plan;
@@ -19,7 +21,7 @@ use crate::pipeline::scored::EventsKept;
 use crate::pipeline::spec::{Cluster, LoadedDetector, OutputSpec, PipelineSpec, SourceSpec, Until};
 use crate::settings::{
     DetectorSection, EventsStored, Fingerprint, KafkaOutputSection, KafkaSection, OnFailure, OnLost, OutputSection,
-    Properties, S3Section, Settings, SourceSection, Start,
+    PipelineSection, Properties, S3Section, Settings, SourceSection, Start,
 };
 use crate::sinks::kafka::KafkaOutputSpec;
 use crate::sources::SourceError;
@@ -32,7 +34,9 @@ use crate::storage::{S3Account, S3Options};
 
 use super::Refusal;
 use super::arguments::ErrorMeasure;
+use super::http;
 use super::placement::Placement;
+use super::summary::Summary;
 
 /// What is to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +58,7 @@ pub(super) struct Job {
     pub(super) input: Input,
     pub(super) placement: Placement,
     pub(super) stop: StopSignal,
-    pub(super) progress: Arc<Progress>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// A model to import.
@@ -66,12 +70,22 @@ pub(super) struct Import {
     pub(super) threshold: Option<f64>,
 }
 
-/// Runs a flow to its end.
-pub(super) fn run(job: Job) -> anyhow::Result<()> {
-    let Job { settings, input, placement, stop, progress } = job;
+/// Runs a flow to its end, and tells what was done.
+pub(super) fn run(job: Job) -> anyhow::Result<Summary> {
+    let Job { settings, input, placement, stop, metrics } = job;
+    let checkpoint_every = settings.pipeline.checkpoint_every;
+    let _server = http::serve(settings.http, &input, placement.index, checkpoint_every, &metrics)?;
     let cluster = Cluster { workers: placement.workers, process: placement.index, addresses: placement.hosts };
     let spec = pipeline(&settings, &input)?;
-    run::run(spec, cluster, stop, progress).map_err(judged)
+    for DetectorSection { spec: DetectorSpec { name, .. }, .. } in &settings.detectors {
+        metrics.detector_is_loaded(name, spec.detectors.iter().any(|loaded| loaded.spec.name == *name));
+    }
+    let begun = Instant::now();
+    run::run(spec, cluster, stop, Arc::clone(&metrics)).map_err(judged)?;
+    let Settings {
+        pipeline: PipelineSection { name: pipeline, .. }, output: OutputSection { url: output, .. }, ..
+    } = settings;
+    Ok(Summary { pipeline, output, took: begun.elapsed(), totals: metrics.totals() })
 }
 
 /// A failure that another command or configuration would spare is a refusal.

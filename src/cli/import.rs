@@ -9,9 +9,11 @@ use crate::models::model::{ErrorMeasure, Model, ModelVersion};
 use crate::models::network::Layer;
 use crate::models::registry;
 
-use super::Refusal;
+use serde_json::json;
+
 use super::arguments::ImportOptions;
 use super::engine::{self, Import};
+use super::{Refusal, print};
 
 pub(super) fn import(options: &ImportOptions) -> anyhow::Result<()> {
     let missing: Vec<String> =
@@ -30,8 +32,30 @@ pub(super) fn import(options: &ImportOptions) -> anyhow::Result<()> {
         Some(_) => Refusal::new(error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")).into(),
         None => error,
     })?;
-    print!("{}", told(&imported, &version, &options.to));
-    Ok(())
+    if options.json {
+        print(format!("{:#}\n", as_json(&imported, &version, &options.to)).as_bytes())
+    } else {
+        print(told(&imported, &version, &options.to).as_bytes())
+    }
+}
+
+fn as_json(imported: &ImportedModel, version: &ModelVersion, to: &str) -> serde_json::Value {
+    let model = &imported.model;
+    let in_force = registry::in_force(Path::new(to)).ok();
+    json!({
+        "model": format!("{to}/{}", version.version),
+        "version": version.version,
+        "version_in_force": in_force,
+        "input": model.network().input(),
+        "features": model.features().iter().map(|feature| feature.name.as_str()).collect::<Vec<_>>(),
+        "error": match model.error() {
+            ErrorMeasure::Mae => "mae",
+            ErrorMeasure::Mse => "mse",
+        },
+        "threshold": model.threshold().value,
+        "calibration": model.threshold().calibration,
+        "notes": imported.notes,
+    })
 }
 
 fn told(imported: &ImportedModel, version: &ModelVersion, to: &str) -> String {

@@ -7,8 +7,11 @@ mod check;
 mod configuration;
 mod engine;
 mod evaluate;
+mod health;
+mod http;
 mod import;
 mod learning;
+mod manual;
 mod placement;
 mod probes;
 mod progress;
@@ -16,11 +19,14 @@ mod recorded;
 mod replay;
 mod run;
 mod simulate;
+mod summary;
 mod train;
 
 use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 
 use crate::observe::logging::Verbosity;
@@ -48,6 +54,9 @@ pub fn main() -> ExitCode {
         Verb::Simulate(options) => simulate::simulate(&options, is_quiet),
         Verb::Train(options) => train::train(&options, is_quiet),
         Verb::Evaluate(options) => evaluate::evaluate(&options, is_quiet),
+        Verb::Completions(options) => manual::completions(&options),
+        Verb::Manual(options) => manual::manual(&options),
+        Verb::Health(options) => health::health(&options),
     };
     done.map_or_else(|error| report(&error), |()| ExitCode::SUCCESS)
 }
@@ -57,6 +66,15 @@ fn verbosity(arguments: &Arguments) -> Verbosity {
     match (&arguments.verb, arguments.logs.verbosity()) {
         (Verb::Check(_), Verbosity::Quiet | Verbosity::Normal) => Verbosity::Silent,
         (_, verbosity) => verbosity,
+    }
+}
+
+/// Data, on standard output.
+fn print(data: &[u8]) -> anyhow::Result<()> {
+    match io::stdout().lock().write_all(data) {
+        // Whoever reads has seen enough, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done.context("standard output cannot be written"),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::observe::progress::Progress;
+use crate::observe::metrics::Metrics;
 use crate::observe::stop::StopSignal;
 use crate::settings::SourceSection;
 
@@ -14,22 +14,29 @@ use super::configuration;
 use super::engine::{self, Input, Job};
 use super::placement::Placement;
 use super::progress::Shown;
+use super::summary::Told;
 
 pub(super) fn replay(options: &ReplayOptions, is_quiet: bool) -> anyhow::Result<()> {
     let settings = configuration::load(&options.configuration)?;
     let input = input(&options.from, Some(&settings.source))?;
     let placement = Placement::read(&options.placement, settings.pipeline.workers)?;
     let stop = StopSignal::on_signals().context("signals cannot be caught")?;
-    let progress = Arc::new(Progress::default());
-    let shown =
-        (!is_quiet).then(|| Shown::start(progress.clone())).transpose().context("no thread for the progress")?;
-    let done = engine::run(Job { settings, input, placement, stop: stop.clone(), progress });
+    let metrics = Arc::new(Metrics::new(&settings.pipeline.name));
+    let shown = (!is_quiet)
+        .then(|| Shown::start(metrics.progress.clone()))
+        .transpose()
+        .context("no thread for the progress")?;
+    let done = engine::run(Job { settings, input, placement, stop: stop.clone(), metrics });
     drop(shown);
-    done?;
+    let summary = done?;
     if stop.is_requested() {
         anyhow::bail!("interrupted; what was read is committed, and the same command goes on from there");
     }
-    Ok(())
+    summary.tell(match (options.json, is_quiet) {
+        (true, _) => Told::AsJson,
+        (false, false) => Told::AsText,
+        (false, true) => Told::NotAtAll,
+    })
 }
 
 /// What `--from` names. A source that is at fault itself is none.

@@ -26,6 +26,8 @@ pub struct TooLate {
 #[derive(Debug)]
 pub struct Admitted {
     pub accepted: EventBatch,
+    /// How many of the accepted ones are behind the watermark.
+    pub late: usize,
     pub too_late: Vec<TooLate>,
     /// Events further ahead of their record's own time than `future_skew`.
     pub early: Vec<Reject>,
@@ -64,7 +66,7 @@ impl Admission {
         let skew = self.future_skew;
         let received = raw.received.as_deref();
         let is_whole = raw.len() == events.len();
-        let mut seen = self.seen.0;
+        let (mut seen, mut late) = (self.seen.0, 0);
         for (row, &time) in events.times().iter().enumerate() {
             let offset = Offset(events.offsets()[row]);
             if let Some(received) = received {
@@ -80,11 +82,12 @@ impl Admission {
                 refused.push(row);
                 too_late.push(TooLate { offset, event_time: EventTime(time), late_by: watermark.saturating_sub(time) });
             } else {
+                late += usize::from(time < watermark);
                 seen = seen.max(time);
             }
         }
         self.seen = EventTime(seen);
-        Admitted { accepted: without(events, &refused), too_late, early }
+        Admitted { accepted: without(events, &refused), late, too_late, early }
     }
 }
 

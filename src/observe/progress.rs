@@ -2,28 +2,29 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use prometheus_client::metrics::counter::Counter;
+
 use crate::domain::time::EventTime;
 
 /// Shared by all workers of a process. The numbers only inform; nothing may be decided by them.
 #[derive(Debug)]
 pub struct Progress {
-    rows: AtomicU64,
-    bytes: AtomicU64,
+    /// Also a metric each.
+    pub(super) rows: Counter,
+    pub(super) bytes: Counter,
     rows_total: AtomicU64,
     bytes_total: AtomicU64,
     watermark: AtomicI64,
-    unscored: AtomicU64,
 }
 
 impl Default for Progress {
     fn default() -> Progress {
         Progress {
-            rows: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
+            rows: Counter::default(),
+            bytes: Counter::default(),
             rows_total: AtomicU64::new(0),
             bytes_total: AtomicU64::new(0),
             watermark: AtomicI64::new(EventTime::MIN.0),
-            unscored: AtomicU64::new(0),
         }
     }
 }
@@ -42,8 +43,8 @@ pub struct Seen {
 impl Progress {
     /// Records that were read, and their bytes.
     pub fn add(&self, rows: u64, bytes: u64) {
-        self.rows.fetch_add(rows, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.rows.inc_by(rows);
+        self.bytes.inc_by(bytes);
     }
 
     /// Bytes that will be read, of one more input. Where bytes are not known beforehand, use `expect_rows`.
@@ -56,21 +57,12 @@ impl Progress {
         self.rows_total.fetch_add(rows, Ordering::Relaxed);
     }
 
-    /// Rows that a detector gave no finite score.
-    pub fn add_unscored(&self, rows: u64) {
-        self.unscored.fetch_add(rows, Ordering::Relaxed);
-    }
-
-    pub fn unscored(&self) -> u64 {
-        self.unscored.load(Ordering::Relaxed)
-    }
-
     pub fn set_watermark(&self, watermark: EventTime) {
         self.watermark.fetch_max(watermark.0, Ordering::Relaxed);
     }
 
     pub fn look(&self) -> Seen {
-        let (rows, bytes) = (self.rows.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        let (rows, bytes) = (self.rows.get(), self.bytes.get());
         let watermark = EventTime(self.watermark.load(Ordering::Relaxed));
         let share = |done: u64, total: &AtomicU64| match total.load(Ordering::Relaxed) {
             0 => None,

@@ -16,11 +16,12 @@ use crate::pipeline::committer::Committer;
 use crate::pipeline::host::{Hosted, host};
 use crate::pipeline::ingest::{Clock, IngestSpec, Ingested, Progressed, ingest};
 use crate::pipeline::route::{Split, route};
-use crate::pipeline::scored::{EventsKept, ScoredWindows, score_events};
+use crate::pipeline::scored::{Counted, EventsKept, ScoredWindows, score_events};
 use crate::pipeline::shared::Shared;
 use crate::pipeline::spec::{LoadedDetector, PipelineSpec};
 use crate::pipeline::staging::{StagingSpec, stage};
 use crate::pipeline::start::{self, Process, Start};
+use crate::pipeline::watch::StageWatch;
 use crate::pipeline::watermarks::Watermarks;
 use crate::scoring::scorer::Scorer;
 use crate::sinks::parquet::{FileSpec, TableSink, Writer};
@@ -47,8 +48,12 @@ struct WindowStage {
 }
 
 impl Assembly<'_> {
-    /// Builds the dataflow; gives the probe behind the commit.
-    pub fn build(&self, worker: &mut Worker, committer: Option<Committer>) -> Result<Handle<u64>, PipelineError> {
+    /// Builds the dataflow; gives what tells how far it is.
+    pub fn build(
+        &self,
+        worker: &mut Worker,
+        committer: Option<Committer>,
+    ) -> Result<(Rc<Clock>, Progressed), PipelineError> {
         let windows = self.windows()?;
         let scorers = self.scorers(&DetectorInput::Events, &self.spec.events.arrow())?;
         let staging = self.staging(&windows)?;
@@ -56,6 +61,7 @@ impl Assembly<'_> {
         let (flow, committed) = (Handle::new(), Handle::new());
         let progressed = Progressed { flow: flow.clone(), committed: committed.clone() };
         let clock = Rc::new(Clock::default());
+        let seen = (Rc::clone(&clock), progressed.clone());
         let watermarks = || Watermarks::new(share.workers, spec.watermark.idle_retention);
         worker.dataflow::<u64, _, _>(|scope| {
             let intake = |activator: timely::scheduling::SyncActivator| {
@@ -70,17 +76,18 @@ impl Assembly<'_> {
             let Ingested { events, aside } = ingest(scope, ingest_spec, intake);
             let mut rows = vec![aside];
             if spec.output.events != EventsKept::None || !scorers.is_empty() {
-                rows.push(score_events(events.clone(), scorers, spec.output.events, shared.progress.clone()));
+                rows.push(score_events(events.clone(), scorers, spec.output.events));
             }
             for (number, WindowStage { name, stage, split }) in windows.into_iter().enumerate() {
-                let hosted = Hosted { stage, number: number as u16, plan: spec.plan, watermarks: watermarks() };
+                let watch = StageWatch::new(shared.metrics.window(&spec.windows[number].name));
+                let hosted = Hosted { stage, number: number as u16, plan: spec.plan, watermarks: watermarks(), watch };
                 rows.push(host(events.clone(), route(share.worker, Some(split)), &name, hosted));
             }
             let rows = scope.concatenate(rows).probe_with(&flow);
             let reports = stage(rows, staging, clock, shared.clone());
             commit(reports, committer, shared.clone()).probe_with(&committed);
         });
-        Ok(committed)
+        Ok(seen)
     }
 
     fn windows(&self) -> Result<Vec<WindowStage>, PipelineError> {
@@ -92,7 +99,7 @@ impl Assembly<'_> {
             let name = format!("windows/{}", window.name);
             let mut stage: Box<dyn Stage> = match scorers.is_empty() {
                 true => Box::new(windows),
-                false => Box::new(ScoredWindows { windows, scorers, table, progress: self.shared.progress.clone() }),
+                false => Box::new(ScoredWindows { windows, scorers, table }),
             };
             stage.restore(&self.state_of(&name)?, self.share)?;
             let mut hash = GroupHash::new(window, &events)?;
@@ -119,7 +126,7 @@ impl Assembly<'_> {
         &self,
         input: &DetectorInput,
         schema: &arrow::datatypes::SchemaRef,
-    ) -> Result<Vec<Scorer>, PipelineError> {
+    ) -> Result<Vec<Counted>, PipelineError> {
         let mut schema = Arc::clone(schema);
         let mut scorers = Vec::new();
         for LoadedDetector { spec, model } in
@@ -127,7 +134,8 @@ impl Assembly<'_> {
         {
             let scorer = Scorer::new(spec, Arc::clone(model), &schema)?;
             schema = scorer.schema();
-            scorers.push(scorer);
+            let metrics = self.shared.metrics.detector(&spec.name, &model.version.to_string());
+            scorers.push(Counted { scorer, metrics });
         }
         Ok(scorers)
     }

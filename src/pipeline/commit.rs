@@ -37,7 +37,10 @@ fn serve(
             return;
         }
         match committer.commit(epoch, reports) {
-            Ok(()) => {
+            Ok(checkpoint) => {
+                for file in &checkpoint.publish {
+                    shared.metrics.output.published(&file.table, file.size, file.rows);
+                }
                 // The operator is gone only if the run has failed.
                 let _ = done.send(epoch);
             }

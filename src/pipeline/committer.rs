@@ -38,7 +38,7 @@ pub struct Committer {
 
 impl Committer {
     /// Commits a checkpoint of which every worker has reported, and makes it visible.
-    pub fn commit(&mut self, epoch: Epoch, mut reports: Vec<Report>) -> Result<(), PipelineError> {
+    pub fn commit(&mut self, epoch: Epoch, mut reports: Vec<Report>) -> Result<Arc<Checkpoint>, PipelineError> {
         reports.sort_by_key(|report| report.worker);
         let is_last = reports.iter().all(|report| report.is_last);
         let mut partitions: Vec<PartitionReport> = Vec::new();
@@ -56,12 +56,12 @@ impl Committer {
         }
         let rows = self.ledger_rows(epoch, &partitions, &part);
         let publication = if is_last { Publication::All } else { Publication::WhenDue };
-        self.add(epoch, state, part, rows, publication)?;
+        let committed = self.add(epoch, state, part, rows, publication)?;
         let next: Vec<(PartitionId, Offset)> = partitions.iter().map(|report| (report.id, report.account.to)).collect();
         if let Some(group) = &self.group {
             group.commit(&next);
         }
-        Ok(())
+        Ok(committed)
     }
 
     fn add(
@@ -71,7 +71,7 @@ impl Committer {
         part: Part,
         rows: Vec<LedgerRow>,
         publication: Publication,
-    ) -> Result<(), PipelineError> {
+    ) -> Result<Arc<Checkpoint>, PipelineError> {
         let at = now();
         let ledger = self.ledger.on_checkpoint(rows, at, epoch, publication)?;
         for object in &ledger.objects {
@@ -93,7 +93,7 @@ impl Committer {
         let published = self.log.publish(&committed)?;
         self.log.sweep()?;
         tracing::info!(%epoch, sequence = committed.sequence.0, published, "checkpoint committed");
-        Ok(())
+        Ok(committed.checkpoint)
     }
 
     /// Sends a checkpoint's anomalies, in one transaction with its epoch: a second time changes nothing.

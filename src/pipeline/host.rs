@@ -16,6 +16,7 @@ use crate::checkpoint::state;
 use crate::domain::ids::Epoch;
 use crate::pipeline::parcel::{Item, Parcel};
 use crate::pipeline::plan::Plan;
+use crate::pipeline::watch::StageWatch;
 use crate::pipeline::watermarks::{Mark, Watermarks};
 use crate::stage::{Output, Stage, StatePart};
 
@@ -35,13 +36,14 @@ pub struct Hosted {
     pub number: u16,
     pub plan: Plan,
     pub watermarks: Watermarks,
+    pub watch: StageWatch,
 }
 
 impl Hosted {
     fn fold(&mut self, batch: RecordBatch) -> Vec<Item> {
         let mut output = Output::default();
         self.stage.on_batch(batch, &mut output);
-        output.0.into_iter().map(Item::Rows).collect()
+        self.rows(output)
     }
 
     fn end(&mut self, epoch: Epoch, marks: Vec<Mark>) -> Vec<Item> {
@@ -49,8 +51,9 @@ impl Hosted {
         let end = self.watermarks.end(epoch, self.plan.is_checkpoint(epoch));
         let mut output = Output::default();
         self.stage.on_epoch_end(end, &mut output);
-        let mut items: Vec<Item> = output.0.into_iter().map(Item::Rows).collect();
+        let mut items = self.rows(output);
         if end.is_checkpoint {
+            self.watch.size(self.stage.size());
             let stage = self.number;
             self.stage.snapshot(&mut |part: StatePart| {
                 // Encoded at once: only then may the columns go.
@@ -59,6 +62,11 @@ impl Hosted {
             });
         }
         items
+    }
+
+    fn rows(&self, output: Output) -> Vec<Item> {
+        output.0.iter().for_each(|rows| self.watch.rows(rows));
+        output.0.into_iter().map(Item::Rows).collect()
     }
 }
 

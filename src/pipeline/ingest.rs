@@ -3,8 +3,9 @@
 //! Invariant: capabilities are given up in two ways only, by ending an epoch and by ending the last one, which is a
 //! checkpoint. A failure keeps them, so that nothing downstream mistakes it for an end.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use timely::container::CapacityContainerBuilder;
@@ -22,6 +23,7 @@ use crate::pipeline::intake::Intake;
 use crate::pipeline::parcel::{Item, Parcel};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::shared::Shared;
+use crate::pipeline::watch::{SourceWatch, Uncommitted};
 use crate::pipeline::watermarks::Mark;
 use crate::sources::SourceError;
 
@@ -34,11 +36,20 @@ pub struct Clock {
     pub slowest: Cell<EventTime>,
     /// The store takes what is handed to it.
     pub has_room: Cell<bool>,
+    /// The epoch that this worker's source is in.
+    pub epoch: Cell<u64>,
+    pub uncommitted: RefCell<Uncommitted>,
 }
 
 impl Default for Clock {
     fn default() -> Clock {
-        Clock { newest_ended: Cell::new(None), slowest: Cell::new(EventTime::MIN), has_room: Cell::new(true) }
+        Clock {
+            newest_ended: Cell::new(None),
+            slowest: Cell::new(EventTime::MIN),
+            has_room: Cell::new(true),
+            epoch: Cell::new(0),
+            uncommitted: RefCell::default(),
+        }
     }
 }
 
@@ -74,6 +85,7 @@ pub struct IngestSpec {
 struct Ingest {
     spec: IngestSpec,
     intake: Intake,
+    watch: SourceWatch,
     workers: usize,
     epoch_began: Instant,
     epoch_bytes: u64,
@@ -106,16 +118,19 @@ struct Given {
 impl Ingest {
     fn step(&mut self, epoch: Epoch, given: &mut Given) -> Next {
         let now = Instant::now();
+        self.watch.look(epoch, now, &self.intake);
         if self.spec.shared.failed() {
             return Next::Failed;
         }
         if self.spec.shared.stop.is_requested() || self.intake.is_exhausted() {
             return Next::Finish;
         }
-        if let Some(wait) = self.throttle(epoch, now) {
+        let wait = self.throttle(epoch, now);
+        self.watch.throttled(wait.is_some(), now);
+        if let Some(wait) = wait {
             return Next::Wait(wait);
         }
-        let is_quiet = match self.read(now, given) {
+        let is_quiet = match self.read(epoch, now, given) {
             Ok(is_quiet) => is_quiet,
             Err(error) => {
                 self.spec.shared.fail(error.into());
@@ -161,7 +176,7 @@ impl Ingest {
     }
 
     /// Reads a few batches; tells whether nothing was there.
-    fn read(&mut self, now: Instant, given: &mut Given) -> Result<bool, SourceError> {
+    fn read(&mut self, epoch: Epoch, now: Instant, given: &mut Given) -> Result<bool, SourceError> {
         self.intake.align(self.spec.clock.slowest.get())?;
         let (records, bytes) = (self.intake.records, self.intake.bytes);
         let mut is_quiet = true;
@@ -180,6 +195,7 @@ impl Ingest {
             }
         }
         self.spec.shared.progress.add(self.intake.records - records, self.intake.bytes - bytes);
+        self.watch.read(epoch, now, &mut self.intake);
         Ok(is_quiet)
     }
 
@@ -265,7 +281,8 @@ pub fn ingest<'scope>(
     let mut ingest = match intake {
         Ok(intake) => {
             let (epoch_began, throttled) = (Instant::now(), Duration::ZERO);
-            Some(Ingest { spec, intake, workers, epoch_began, epoch_bytes: 0, throttled_since: None, throttled })
+            let watch = SourceWatch::new(Arc::clone(&spec.shared.metrics), Rc::clone(&spec.clock), spec.plan);
+            Some(Ingest { spec, intake, watch, workers, epoch_began, epoch_bytes: 0, throttled_since: None, throttled })
         }
         Err(error) => {
             shared.fail(error);

@@ -12,6 +12,7 @@ use crate::domain::raw::RawBatch;
 use crate::domain::table::{Rows, Table};
 use crate::domain::time::EventTime;
 use crate::domain::watermark::WatermarkSpec;
+use crate::observe::metrics::Tally;
 use crate::pipeline::account::PartitionReport;
 use crate::pipeline::parcel::Item;
 use crate::pipeline::spec::Until;
@@ -69,6 +70,8 @@ pub struct Intake {
     /// Records and bytes handed on, for progress.
     pub records: u64,
     pub bytes: u64,
+    /// What became of them, since it was last taken.
+    tally: Tally,
 }
 
 impl Intake {
@@ -94,7 +97,31 @@ impl Intake {
             (id, state)
         });
         let partitions = partitions.collect();
-        Intake { worker, reader, decoder, spec, partitions, until, reads: Vec::new(), records: 0, bytes: 0 }
+        let (reads, tally) = (Vec::new(), Tally::default());
+        Intake { worker, reader, decoder, spec, partitions, until, reads, records: 0, bytes: 0, tally }
+    }
+
+    /// What became of the records since the last call.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    /// Where each partition goes on.
+    pub fn standing(&self) -> impl Iterator<Item = (PartitionId, &str, Offset)> {
+        self.partitions.iter().map(|(id, state)| {
+            let account = &state.report.account;
+            (*id, account.partition.as_str(), account.to)
+        })
+    }
+
+    /// The newest event time accepted; `MIN` before the first.
+    pub fn newest(&self) -> EventTime {
+        self.partitions.values().map(|state| state.admission.seen()).max().unwrap_or(EventTime::MIN)
+    }
+
+    /// Records that the reader has and was not asked for yet.
+    pub fn waiting(&self) -> usize {
+        self.reader.waiting()
     }
 
     /// Reads what is there, up to about `rows_max` records. `None`: nothing is there now.
@@ -155,8 +182,10 @@ impl Intake {
                 report.skip_to(from);
                 let account = &mut report.account;
                 // Retention may have moved on between two looks.
-                account.counts.lost += (to.0 - account.to.0).max(0) as u64;
+                let lost = (to.0 - account.to.0).max(0) as u64;
+                account.counts.lost += lost;
                 account.to = account.to.max(to);
+                self.tally.lost += lost;
             }
         }
     }
@@ -174,6 +203,12 @@ impl Intake {
         let state = self.partitions.get_mut(&raw.partition).expect("a reader speaks of its own partitions only");
         let Decoded { events, rejects } = self.decoder.decode(raw, &state.report.account.partition);
         let admitted = state.admission.admit(events, raw);
+        self.tally.accepted += admitted.accepted.len() as u64;
+        self.tally.late += admitted.late as u64;
+        self.tally.too_late += admitted.too_late.len() as u64;
+        for reject in rejects.iter().chain(&admitted.early) {
+            *self.tally.quarantined.entry(reject.reason.name()).or_default() += 1;
+        }
         state.count(raw, admitted.accepted.len(), admitted.too_late.len(), rejects.len() + admitted.early.len());
         // What is refused does not move the watermark: a partition that brings nothing else must not hold back the others.
         if !admitted.accepted.is_empty() {

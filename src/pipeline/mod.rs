@@ -20,6 +20,7 @@ mod shared;
 pub mod spec;
 mod staging;
 mod start;
+mod watch;
 mod watermarks;
 
 use crate::domain::ids::Epoch;

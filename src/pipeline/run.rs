@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 use timely::CommunicationConfig;
 use timely::worker::Worker;
 
-use crate::observe::progress::Progress;
+use crate::observe::metrics::Metrics;
 use crate::observe::stop::StopSignal;
+use crate::observe::vitals::Phase;
 use crate::pipeline::PipelineError;
 use crate::pipeline::agree::agree;
 use crate::pipeline::assemble::Assembly;
 use crate::pipeline::committer::Committer;
 use crate::pipeline::shared::Shared;
 use crate::pipeline::spec::{Cluster, PipelineSpec};
-use crate::pipeline::start::{self, Process, Start, Terms};
+use crate::pipeline::start::{self, Process, Source, Start, Terms};
+use crate::pipeline::watch::Watch;
 use crate::stage::Share;
 
 /// How long a worker sleeps at most; what wakes it earlier are messages, sources and uploads.
@@ -24,20 +26,18 @@ const PARK: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Runs to the end. `Ok` means that everything that was read is committed.
-pub fn run(
-    spec: PipelineSpec,
-    cluster: Cluster,
-    stop: StopSignal,
-    progress: Arc<Progress>,
-) -> Result<(), PipelineError> {
-    let shared = Shared::new(stop, progress);
+pub fn run(spec: PipelineSpec, cluster: Cluster, stop: StopSignal, metrics: Arc<Metrics>) -> Result<(), PipelineError> {
+    let shared = Shared::new(stop, metrics);
     let process = Arc::new(Process::open(&spec, &shared)?);
+    watch_source(&process, &shared.metrics);
+    let workers = cluster.workers.max(1);
+    shared.metrics.flow.workers.set(workers as i64);
     let spec = Arc::new(spec);
     let is_alone = cluster.addresses.len() < 2;
     let guards = timely::execute(config(&cluster), {
         let shared = shared.clone();
         move |worker| {
-            if let Err(error) = work(worker, &spec, &process, &shared) {
+            if let Err(error) = work(worker, workers, &spec, &process, &shared) {
                 shared.fail(error);
             }
             if shared.failed() {
@@ -49,13 +49,23 @@ pub fn run(
     for outcome in guards.join() {
         outcome.map_err(|_| PipelineError::Panicked)?;
     }
-    let unscored = shared.progress.unscored();
+    let unscored = shared.metrics.totals().unscored;
     if unscored > 0 {
         tracing::warn!(rows = unscored, "scores were not finite, and are null");
     }
     match shared.take_failure() {
         Some(error) => Err(error),
         None => Ok(()),
+    }
+}
+
+/// Tells the metrics where the source is asked for its ends. They do not keep it open.
+fn watch_source(process: &Process, metrics: &Metrics) {
+    metrics.vitals.reach(Phase::Connected);
+    if let Source::Kafka(client) = &process.source {
+        let client = Arc::downgrade(client);
+        let ends = move || client.upgrade().map(|client| client.high_watermarks()).unwrap_or_default();
+        metrics.lag.ends_from(Box::new(ends));
     }
 }
 
@@ -85,9 +95,10 @@ fn config(cluster: &Cluster) -> timely::Config {
     timely::Config { communication, worker: timely::WorkerConfig::default() }
 }
 
-/// One worker from the agreement to the end.
+/// One worker from the agreement to the end; one of `workers` of this process.
 fn work(
     worker: &mut Worker,
+    workers: usize,
     spec: &Arc<PipelineSpec>,
     process: &Arc<Process>,
     shared: &Shared,
@@ -118,10 +129,22 @@ fn work(
     }
     let committer = committer.lock().unwrap_or_else(PoisonError::into_inner).take();
     let assembly = Assembly { spec, process, start: &start, shared, share };
-    let committed = assembly.build(worker, committer)?;
+    let (clock, progressed) = assembly.build(worker, committer)?;
+    shared.metrics.vitals.reach(Phase::Claimed);
+    let mut watch = Watch {
+        metrics: Arc::clone(&shared.metrics),
+        clock,
+        progressed: progressed.clone(),
+        pulse: shared.metrics.vitals.worker(share.worker),
+        speaks_for_process: share.worker.is_multiple_of(workers),
+    };
     let mut asked: Option<Instant> = None;
-    while !committed.done() && !shared.failed() {
+    while !progressed.committed.done() && !shared.failed() {
         worker.step_or_park(Some(PARK));
+        watch.look();
+        if shared.stop.is_requested() {
+            shared.metrics.vitals.reach(Phase::Stopping);
+        }
         if shared.stop.is_requested() && asked.get_or_insert_with(Instant::now).elapsed() > GRACE {
             return Err(PipelineError::NotStopped { waited: GRACE });
         }

@@ -1,7 +1,5 @@
 //! Detectors in the flow: on events where they were decoded, on windows as they are published.
 
-use std::sync::Arc;
-
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
@@ -11,10 +9,10 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::Operator;
 
 use crate::domain::table::{Rows, Table};
-use crate::observe::progress::Progress;
+use crate::observe::metrics::DetectorMetrics;
 use crate::pipeline::parcel::{Item, Parcel};
 use crate::scoring::scorer::Scorer;
-use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage, StatePart};
+use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage, StatePart, StateSize};
 
 /// Which scored events are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +23,22 @@ pub enum EventsKept {
     None,
 }
 
+/// A detector in the flow, and what is counted of it.
+pub struct Counted {
+    pub scorer: Scorer,
+    pub metrics: DetectorMetrics,
+}
+
 /// A table's rows through every detector on it: the rows with their scores, and the anomalies.
-fn score(scorers: &mut [Scorer], table: Table, batch: RecordBatch, progress: &Progress) -> (Rows, Vec<Rows>) {
+fn score(scorers: &mut [Counted], table: Table, batch: RecordBatch) -> (Rows, Vec<Rows>) {
     let mut anomalies = Vec::new();
     let mut rows = batch;
-    for scorer in scorers {
+    for Counted { scorer, metrics } in scorers {
         let scored = scorer.score(rows);
         rows = scored.batch;
-        progress.add_unscored(scored.unscored as u64);
+        metrics.scored.inc_by((rows.num_rows() - scored.unscored) as u64);
+        metrics.unscored.inc_by(scored.unscored as u64);
+        metrics.anomalies.inc_by(scored.anomalies.as_ref().map_or(0, RecordBatch::num_rows) as u64);
         anomalies.extend(scored.anomalies.map(|batch| Rows { table: Table::Anomalies, batch }));
     }
     (Rows { table, batch: rows }, anomalies)
@@ -55,9 +61,8 @@ fn anomalous(batch: &RecordBatch, flags: &[usize]) -> RecordBatch {
 /// Scores events in place: no exchange, for a detector on events has no state.
 pub fn score_events<'scope>(
     events: Stream<'scope, u64, Parcel>,
-    mut scorers: Vec<Scorer>,
+    mut scorers: Vec<Counted>,
     kept: EventsKept,
-    progress: Arc<Progress>,
 ) -> Stream<'scope, u64, Parcel> {
     let mut flags: Option<Vec<usize>> = None;
     events.unary::<CapacityContainerBuilder<Parcel>, _, _, _>(Pipeline, "ScoreEvents", move |_initial, _info| {
@@ -66,7 +71,7 @@ pub fn score_events<'scope>(
                 let mut items = Vec::new();
                 for item in parcel.0.drain(..) {
                     let Item::Events(batch) = item else { continue };
-                    let (mut rows, anomalies) = score(&mut scorers, Table::Events, batch, &progress);
+                    let (mut rows, anomalies) = score(&mut scorers, Table::Events, batch);
                     items.extend(anomalies.into_iter().map(Item::Rows));
                     if kept == EventsKept::Anomalies {
                         let flags = flags.get_or_insert_with(|| flag_columns(&rows.batch, &scorers));
@@ -82,19 +87,18 @@ pub fn score_events<'scope>(
     })
 }
 
-fn flag_columns(batch: &RecordBatch, scorers: &[Scorer]) -> Vec<usize> {
+fn flag_columns(batch: &RecordBatch, scorers: &[Counted]) -> Vec<usize> {
     let schema = batch.schema();
-    let flag = |scorer: &Scorer| schema.index_of(&scorer.flag_column()).expect("a scorer adds its flag");
+    let flag =
+        |Counted { scorer, .. }: &Counted| schema.index_of(&scorer.flag_column()).expect("a scorer adds its flag");
     scorers.iter().map(flag).collect()
 }
 
 /// Windows whose rows are scored as they are published; a revised row is scored again.
 pub struct ScoredWindows<S> {
     pub windows: S,
-    pub scorers: Vec<Scorer>,
+    pub scorers: Vec<Counted>,
     pub table: Table,
-    /// Counts rows without a finite score.
-    pub progress: Arc<Progress>,
 }
 
 impl<S: Stage> ScoredWindows<S> {
@@ -104,7 +108,7 @@ impl<S: Stage> ScoredWindows<S> {
                 output.push(rows);
                 continue;
             }
-            let (rows, anomalies) = score(&mut self.scorers, self.table, rows.batch, &self.progress);
+            let (rows, anomalies) = score(&mut self.scorers, self.table, rows.batch);
             output.push(rows);
             anomalies.into_iter().for_each(|rows| output.push(rows));
         }
@@ -130,5 +134,9 @@ impl<S: Stage> Stage for ScoredWindows<S> {
 
     fn restore(&mut self, state: &[RecordBatch], share: Share) -> Result<(), RestoreError> {
         self.windows.restore(state, share)
+    }
+
+    fn size(&self) -> StateSize {
+        self.windows.size()
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::observe::metrics::Metrics;
 use crate::observe::progress::Progress;
 use crate::observe::stop::StopSignal;
 use crate::pipeline::PipelineError;
@@ -11,6 +12,7 @@ use crate::pipeline::PipelineError;
 #[derive(Clone)]
 pub struct Shared {
     pub stop: StopSignal,
+    pub metrics: Arc<Metrics>,
     pub progress: Arc<Progress>,
     failure: Arc<Failure>,
 }
@@ -29,8 +31,9 @@ struct Failure {
 }
 
 impl Shared {
-    pub fn new(stop: StopSignal, progress: Arc<Progress>) -> Shared {
-        Shared { stop, progress, failure: Arc::default() }
+    pub fn new(stop: StopSignal, metrics: Arc<Metrics>) -> Shared {
+        let progress = Arc::clone(&metrics.progress);
+        Shared { stop, metrics, progress, failure: Arc::default() }
     }
 
     /// Ends the run: nothing is committed from here on, and `run` returns the first error.

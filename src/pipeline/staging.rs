@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
@@ -20,7 +20,8 @@ use crate::checkpoint::places::Generation;
 use crate::checkpoint::state;
 use crate::domain::ids::Epoch;
 use crate::domain::table::{Rows, Table};
-use crate::observe::progress::Progress;
+use crate::observe::metrics::{Metrics, Part};
+use crate::observe::vitals::Phase;
 use crate::pipeline::PipelineError;
 use crate::pipeline::account::Report;
 use crate::pipeline::ingest::Clock;
@@ -66,7 +67,9 @@ struct Staging {
     worker: usize,
     uploads: Uploads,
     clock: Rc<Clock>,
-    progress: Arc<Progress>,
+    metrics: Arc<Metrics>,
+    uploading: Part,
+    held: Part,
     /// What has been collected for the next checkpoint.
     report: Report,
     outbox: Vec<RecordBatch>,
@@ -96,7 +99,9 @@ impl Staging {
         }
         let end = self.spec.watermarks.end(epoch, self.spec.plan.is_checkpoint(epoch));
         self.clock.slowest.set(self.spec.watermarks.slowest());
-        self.progress.set_watermark(end.publish);
+        self.metrics.progress.set_watermark(end.publish);
+        self.metrics.vitals.reach(Phase::Flowing);
+        self.held.set(self.spec.sink.held_bytes());
         Ok(())
     }
 
@@ -136,6 +141,7 @@ impl Staging {
 
     /// Ends a checkpoint: everything collected starts on its way.
     fn checkpoint(&mut self, epoch: Epoch) -> Result<(Report, Vec<Pending>), PipelineError> {
+        self.clock.uncommitted.borrow_mut().ended(epoch, Instant::now());
         let is_last = self.spec.watermarks.all_done();
         let publication = if is_last { Publication::All } else { Publication::WhenDue };
         let staged = self.spec.sink.on_checkpoint(now(), epoch, publication)?;
@@ -226,6 +232,7 @@ impl Staged {
     /// The oldest checkpoint on its way, once all of it is durable.
     fn next_durable(&mut self) -> Option<(Capability<u64>, Report)> {
         self.staging.clock.has_room.set(self.staging.uploads.has_room());
+        self.staging.uploading.set(self.staging.uploads.held_bytes());
         let mut entry = self.underway.first_entry().filter(|_| !self.shared.failed())?;
         match is_durable(entry.get_mut()) {
             Ok(true) => {
@@ -258,13 +265,17 @@ pub fn stage<'scope>(
             let _ = activator.activate();
         });
         let uploads = Uploads::new(&spec.storage, UPLOAD_BYTES, HELD_BYTES, wake);
-        let progress = shared.progress.clone();
+        let metrics = Arc::clone(&shared.metrics);
+        let output = &metrics.output;
+        let (uploading, held) = (Part::of(&output.uploads_pending_bytes), Part::of(&output.rows_held_bytes));
         let staging = Staging {
             spec,
             worker,
             uploads,
             clock,
-            progress,
+            metrics,
+            uploading,
+            held,
             report: Report::default(),
             outbox: Vec::new(),
             parts: BTreeMap::new(),

@@ -10,6 +10,7 @@ mod event;
 mod fault;
 mod fields;
 mod fingerprint;
+mod http;
 mod kafka;
 mod output;
 mod overrides;
@@ -33,6 +34,7 @@ pub use detectors::{DetectorSection, OnFailure};
 pub use event::{EventFormat, EventSection};
 pub use fault::{Fault, Faults, Place};
 pub use fingerprint::Fingerprint;
+pub use http::{HttpSection, Listen};
 pub use kafka::{Properties, Property};
 pub use output::{EventsStored, KafkaOutputSection, OutputSection, S3Section};
 pub use overrides::{Argument, Overrides};
@@ -56,6 +58,7 @@ pub struct Settings {
     pub windows: Vec<WindowSpec>,
     pub detectors: Vec<DetectorSection>,
     pub output: OutputSection,
+    pub http: HttpSection,
 }
 
 /// What could be read of a configuration: a section is there if nothing in it is at fault. `check` goes on with what is there.
@@ -68,6 +71,7 @@ pub struct Draft {
     pub windows: Option<Vec<WindowSpec>>,
     pub detectors: Option<Vec<DetectorSection>>,
     pub output: Option<OutputSection>,
+    pub http: Option<HttpSection>,
 }
 
 impl Settings {
@@ -90,7 +94,8 @@ impl Draft {
                 windows: Some(windows),
                 detectors: Some(detectors),
                 output: Some(output),
-            } => Some(Settings { pipeline, source, event, watermark, windows, detectors, output }),
+                http: Some(http),
+            } => Some(Settings { pipeline, source, event, watermark, windows, detectors, output, http }),
             _ => None,
         }
     }
@@ -136,6 +141,10 @@ impl Draft {
         let are_detectors_sound = sound_since(before);
         let windows: Vec<WindowSpec> = read_windows.into_iter().filter_map(|window| window.spec).collect();
         let output = required("output", "url = \"./output\"").and_then(|reader| output::read(reader, source.as_ref()));
+        let http = match root.node("http") {
+            Some(_) => root.section("http").and_then(http::read),
+            None => Some(HttpSection::default()),
+        };
         refuse_idleness(root, output.as_ref());
         root.refuse_unknown();
         Draft {
@@ -146,6 +155,7 @@ impl Draft {
             windows: are_windows_sound.then_some(windows),
             detectors: are_detectors_sound.then_some(detectors),
             output,
+            http,
         }
     }
 }

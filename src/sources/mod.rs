@@ -46,6 +46,11 @@ pub trait Reader {
     /// Stops handing on records of a partition, or goes on exactly where it stopped. A partition that is not this worker's is ignored.
     fn pause(&mut self, partition: PartitionId) -> Result<(), SourceError>;
     fn resume(&mut self, partition: PartitionId) -> Result<(), SourceError>;
+
+    /// Records that were fetched ahead and not handed on yet, as far as that is known.
+    fn waiting(&self) -> usize {
+        0
+    }
 }
 
 /// Called from any thread when a reader that had nothing has something again. It must return at once.

@@ -41,7 +41,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use crate::domain::batch::EventBatch;
 use crate::domain::table::{Rows, Table};
 use crate::domain::time::EventTime;
-use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage, StatePart};
+use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage, StatePart, StateSize};
 use crate::windows::cells::CellRun;
 use crate::windows::dictionary::PerValue;
 use crate::windows::error::WindowError;
@@ -107,9 +107,16 @@ impl Windows {
         SchemaRef::clone(&self.plan.schema)
     }
 
-    /// Groups that have events in some pane that is kept.
-    pub fn live_groups(&self) -> usize {
-        self.groups.live()
+    /// Windows that hold events and are not final.
+    fn open_windows(&self) -> usize {
+        let (mut count, mut next) = (0, self.final_through.saturating_add(1));
+        for pane in self.panes.keys() {
+            let last = self.plan.grid.last_window(*pane);
+            next = next.max(self.plan.grid.first_window(*pane));
+            count += last.saturating_add(1).saturating_sub(next).max(0);
+            next = next.max(last.saturating_add(1));
+        }
+        usize::try_from(count).unwrap_or(usize::MAX)
     }
 
     /// What the state takes in memory, reckoned from its capacities.
@@ -279,5 +286,9 @@ impl Stage for Windows {
 
     fn restore(&mut self, state: &[RecordBatch], share: Share) -> Result<(), RestoreError> {
         state::restore(self, state, share)
+    }
+
+    fn size(&self) -> StateSize {
+        StateSize { windows: self.open_windows(), groups: self.groups.live(), bytes: self.state_bytes() }
     }
 }

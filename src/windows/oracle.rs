@@ -344,7 +344,7 @@ fn run(spec: &WindowSpec, plans: &[EpochPlan], way: &Way) -> Vec<Row> {
             stored = vec![Stored::default(); way.workers_then];
         }
     }
-    assert!(workers.iter().all(|stage| stage.live_groups() == 0), "what is final is forgotten");
+    assert!(workers.iter().all(|stage| stage.size().groups == 0), "what is final is forgotten");
     published
 }
 

@@ -288,7 +288,7 @@ fn groups_without_events_in_kept_panes_are_forgotten() {
         let watermark = EventTime(second * SECOND);
         let end = EpochEnd { epoch: Epoch(second as u64), is_checkpoint: false, publish: watermark, retain: watermark };
         stage.on_epoch_end(end, &mut Output::default());
-        assert!(stage.live_groups() <= 26, "{} groups after {second} s", stage.live_groups());
+        assert!(stage.size().groups <= 26, "{} groups after {second} s", stage.size().groups);
     }
     assert!(stage.state_bytes() < 100_000, "{} bytes", stage.state_bytes());
 }

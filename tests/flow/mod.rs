@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 pub mod events;
+pub mod exposition;
 pub mod naive;
 pub mod place;
 pub mod program;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,17 @@ pub fn variable(name: &str) -> Option<String> {
         println!("skipped: {name} is not set");
     }
     value
+}
+
+/// A program of this machine, or none after saying that the test is skipped.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file());
+    if found.is_none() {
+        assert!(std::env::var("TIDEWATCH_TEST_REQUIRED").as_deref() != Ok("1"), "{name} is not installed but required");
+        println!("skipped: {name} is not installed");
+    }
+    found
 }
 
 pub fn kafka() -> Option<String> {

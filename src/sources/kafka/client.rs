@@ -16,6 +16,7 @@ use rdkafka::{ClientConfig, Offset as KafkaOffset};
 use crate::broker::link::Link;
 use crate::broker::{self, BrokerError, PATIENCE};
 use crate::domain::ids::{Offset, PartitionId};
+use crate::sources::kafka::queue::end_as_fetched;
 use crate::sources::kafka::{DEFAULTS, KafkaSpec, Lost, REFRESH, RESERVED, Start, id_of, place_of, worker_of};
 use crate::sources::{Partition, SourceError, Wake};
 
@@ -163,9 +164,17 @@ impl KafkaClient {
         Ok(self.shared.offsets_at(&self.shared.at_start_ids(), KafkaOffset::End, PATIENCE)?)
     }
 
-    /// Where partitions ended when last looked at (every few seconds), for lag. Does not ask the broker.
+    /// Where partitions end as far as is known, for lag: as last looked at (every few seconds), or as the last fetch told.
+    /// Does not ask the broker.
     pub fn high_watermarks(&self) -> BTreeMap<PartitionId, Offset> {
-        lock(&self.shared.ends).clone()
+        let mut ends = lock(&self.shared.ends).clone();
+        for (id, end) in &mut ends {
+            let (topic, partition) = self.shared.address(*id);
+            if let Some(fetched) = end_as_fetched(&self.shared.consumer, topic, partition) {
+                *end = (*end).max(Offset(fetched));
+            }
+        }
+        ends
     }
 
     /// Tells the group where this pipeline is, for the usual tools. Returns at once; a failure is logged and nothing more,
@@ -314,6 +323,7 @@ impl Shared {
 
     /// The body of the watching thread.
     fn watch(&self) {
+        self.look_for_ends();
         let mut due = Instant::now() + self.refresh;
         while !self.stop.load(Ordering::Acquire) {
             // Serves logs, errors, token refreshes and answers to commits. Records never come here.

@@ -94,6 +94,12 @@ impl PartitionQueue {
         self.signal.ready.store(true, Ordering::Release);
     }
 
+    /// How many things are in it.
+    pub(super) fn len(&self) -> usize {
+        // SAFETY: the queue is ours until `drop`.
+        unsafe { sys::rd_kafka_queue_length(self.queue) }
+    }
+
     /// Takes at most `count_max` things out, oldest first, without waiting. Returns how many there were.
     pub(super) fn take(&mut self, scratch: &mut Scratch, count_max: usize, mut visit: impl FnMut(Taken<'_>)) -> usize {
         // Before looking, so that what comes in meanwhile sets it again.
@@ -124,6 +130,23 @@ impl Drop for PartitionQueue {
             sys::rd_kafka_queue_destroy(self.queue);
         }
     }
+}
+
+/// The end of a partition as the last fetch told it, without asking; none before the first fetch.
+pub(super) fn end_as_fetched(consumer: &BaseConsumer<Link>, topic: &str, partition: i32) -> Option<i64> {
+    let topic = CString::new(topic).ok()?;
+    let (mut low, mut high) = (-1, -1);
+    // SAFETY: the client outlives the call, the topic is a C string, and both numbers are written before it returns.
+    let answer = unsafe {
+        sys::rd_kafka_get_watermark_offsets(
+            consumer.client().native_ptr(),
+            topic.as_ptr(),
+            partition,
+            &mut low,
+            &mut high,
+        )
+    };
+    (answer == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
 }
 
 /// Room for the messages of one call, shared by the queues of a reader. Empty between calls.

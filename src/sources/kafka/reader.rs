@@ -336,6 +336,10 @@ impl Reader for KafkaReader {
         }
         Ok(())
     }
+
+    fn waiting(&self) -> usize {
+        self.partitions.iter().map(|partition| partition.queue.len()).sum()
+    }
 }
 
 impl Drop for KafkaReader {
