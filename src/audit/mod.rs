@@ -4,6 +4,7 @@
 
 pub mod anomalies;
 pub mod ledger;
+pub mod refused;
 pub mod tables;
 
 use arrow::error::ArrowError;

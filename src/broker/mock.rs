@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::broker::BrokerError;
 
@@ -44,9 +46,22 @@ impl MockBroker {
         key: Option<&[u8]>,
         payload: Option<&[u8]>,
     ) -> Result<(), BrokerError> {
+        self.append_at(topic, partition, key, payload, None)
+    }
+
+    /// The same with the record's timestamp, in milliseconds since 1970; now, where there is none.
+    pub fn append_at(
+        &self,
+        topic: &str,
+        partition: i32,
+        key: Option<&[u8]>,
+        payload: Option<&[u8]>,
+        timestamp_ms: Option<i64>,
+    ) -> Result<(), BrokerError> {
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(partition);
         record.key = key;
         record.payload = payload;
+        record.timestamp = timestamp_ms;
         loop {
             match self.writer.send(record) {
                 Ok(()) => return Ok(()),
@@ -57,6 +72,18 @@ impl MockBroker {
                 Err((error, _)) => return Err(failed(error)),
             }
         }
+    }
+
+    /// A reader of a topic with one partition, from its first record.
+    pub fn reader(&self, topic: &str) -> Result<MockReader, BrokerError> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.brokers()).set("group.id", "mock-reader");
+        config.set("enable.auto.commit", "false");
+        let consumer: BaseConsumer = config.create().map_err(failed)?;
+        let mut partitions = TopicPartitionList::new();
+        partitions.add_partition_offset(topic, 0, Offset::Beginning).map_err(failed)?;
+        consumer.assign(&partitions).map_err(failed)?;
+        Ok(MockReader { consumer })
     }
 
     /// Waits until all that was appended is there.
@@ -71,6 +98,22 @@ impl MockBroker {
 
     pub fn up(&self) -> Result<(), BrokerError> {
         self.cluster.broker_up(1).map_err(failed)
+    }
+}
+
+/// See `MockBroker::reader`.
+pub struct MockReader {
+    consumer: BaseConsumer,
+}
+
+impl MockReader {
+    /// The payload of the next record, if one is there now.
+    pub fn next(&self) -> Option<Vec<u8>> {
+        match self.consumer.poll(Duration::ZERO)? {
+            Ok(message) => Some(message.payload().unwrap_or_default().to_vec()),
+            // What librdkafka tells of itself on the way; it goes on by itself.
+            Err(_) => None,
+        }
     }
 }
 

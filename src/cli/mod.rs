@@ -5,6 +5,7 @@
 mod arguments;
 mod check;
 mod configuration;
+mod demo;
 mod engine;
 mod evaluate;
 mod health;
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
     panic::end_process_on_panic();
     let is_quiet = arguments.logs.quiet;
     let done = match arguments.verb {
+        Verb::Demo(options) => demo::demo(&options, is_quiet),
         Verb::Run(options) => run::run(&options),
         Verb::Replay(options) => replay::replay(&options, is_quiet),
         Verb::Check(options) => return check::check(&options).unwrap_or_else(|error| report(&error)),
@@ -61,10 +63,11 @@ pub fn main() -> ExitCode {
     done.map_or_else(|error| report(&error), |()| ExitCode::SUCCESS)
 }
 
-/// `check` tells itself what it meets, so its log is for those who ask for it.
+/// `check` and `demo` tell themselves what they meet, so their log is for those who ask for it.
 fn verbosity(arguments: &Arguments) -> Verbosity {
     match (&arguments.verb, arguments.logs.verbosity()) {
         (Verb::Check(_), Verbosity::Quiet | Verbosity::Normal) => Verbosity::Silent,
+        (Verb::Demo(_), Verbosity::Normal) => Verbosity::Quiet,
         (_, verbosity) => verbosity,
     }
 }

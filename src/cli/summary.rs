@@ -38,8 +38,19 @@ impl Summary {
     }
 
     fn as_json(&self) -> serde_json::Value {
-        let Totals { records, bytes, accepted, too_late, quarantined, windows, scored, unscored, anomalies } =
-            self.totals;
+        let Totals {
+            records,
+            bytes,
+            accepted,
+            late,
+            too_late,
+            quarantined,
+            windows,
+            corrected,
+            scored,
+            unscored,
+            anomalies,
+        } = self.totals;
         json!({
             "pipeline": self.pipeline,
             "output": self.output,
@@ -47,9 +58,11 @@ impl Summary {
             "records": records,
             "bytes": bytes,
             "accepted": accepted,
+            "late": late,
             "too_late": too_late,
             "quarantined": quarantined,
             "windows": windows,
+            "corrected": corrected,
             "scored": scored,
             "unscored": unscored,
             "anomalies": anomalies,

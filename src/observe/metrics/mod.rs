@@ -147,8 +147,11 @@ pub struct Totals {
     pub accepted: u64,
     pub too_late: u64,
     pub quarantined: u64,
-    /// Rows of windows, corrections included.
+    /// Accepted though behind their partition's watermark.
+    pub late: u64,
+    /// Rows of windows, corrections included, and those that are corrections.
     pub windows: u64,
+    pub corrected: u64,
     pub scored: u64,
     pub unscored: u64,
     pub anomalies: u64,
@@ -223,11 +226,13 @@ impl Metrics {
             bytes: seen.bytes,
             accepted,
             too_late,
+            late: self.intake.late.get(),
             quarantined: seen.rows.saturating_sub(accepted).saturating_sub(too_late),
             ..Totals::default()
         };
         for window in self.windows.lock().unwrap_or_else(PoisonError::into_inner).values() {
             totals.windows += window.published.get() + window.corrected.get();
+            totals.corrected += window.corrected.get();
         }
         for detector in self.detectors.lock().unwrap_or_else(PoisonError::into_inner).values() {
             totals.scored += detector.scored.get();
