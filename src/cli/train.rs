@@ -11,6 +11,7 @@ use crate::models::model::ModelVersion;
 use crate::models::registry;
 use crate::observe::stop::StopSignal;
 use crate::settings::DetectorSection;
+use crate::training::calibrate::Distribution;
 use crate::training::error::TrainingError;
 use crate::training::spec::{Architecture, NetworkKind};
 use crate::training::train::{self, Account, Trained, Watch};
@@ -117,17 +118,7 @@ fn as_text(section: &DetectorSection, version: &ModelVersion, trained: &Trained)
             shown(best.validation_loss)
         ),
     );
-    let scores = &calibration.validation_scores;
-    let percentiles = [
-        ("p50", scores.p50),
-        ("p90", scores.p90),
-        ("p95", scores.p95),
-        ("p99", scores.p99),
-        ("p99.9", scores.p999),
-        ("max", scores.greatest),
-    ];
-    let percentiles = percentiles.map(|(name, value)| format!("{name} {}", shown(value)));
-    line("scores", format!("of the validation rows: {}", percentiles.join(", ")));
+    line("scores", format!("of the validation rows: {}", scores(&calibration.validation_scores)));
     line("threshold", format!("{}, percentile {} of them", shown(calibration.threshold), calibration.percentile));
     line(
         "above it",
@@ -144,6 +135,19 @@ fn as_text(section: &DetectorSection, version: &ModelVersion, trained: &Trained)
     };
     line("written", format!("{}/{} ({in_force})", section.spec.model, version.version));
     text
+}
+
+/// Percentiles, as far as a person wants to know them.
+fn scores(scores: &Distribution) -> String {
+    let percentiles = [
+        ("p50", scores.p50),
+        ("p90", scores.p90),
+        ("p95", scores.p95),
+        ("p99", scores.p99),
+        ("p99.9", scores.p999),
+        ("max", scores.greatest),
+    ];
+    percentiles.map(|(name, value)| format!("{name} {}", shown(value))).join(", ")
 }
 
 fn network(architecture: &Architecture, features: usize) -> String {

@@ -46,7 +46,7 @@ pub enum TrainingError {
     #[error("what was trained is no model")]
     Model(#[from] ModelFault),
     #[error(transparent)]
-    Scoring(#[from] ScoringError),
+    Scoring(#[from] Box<ScoringError>),
     #[error("no row has a label in the column `{column}`")]
     NoLabels { column: String },
     #[error("which labels are normal? None of {} is known to be; name them with --normal", .values.join(", "))]

@@ -151,7 +151,7 @@ fn judge(
             by.filter(|column| *column != label).collect()
         }
     };
-    let mut scorer = Scorer::new(detector, model, &schema)?;
+    let mut scorer = Scorer::new(detector, model, &schema).map_err(Box::new)?;
     let score = format!("{}_score", detector.name);
     let mut input = Input::open(input, recording)?;
     let mut all = Judgements::default();

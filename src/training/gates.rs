@@ -1,4 +1,4 @@
-//! The gates of an LSTM at its first step, whole rows at a time: forward, and backward from what forward kept.
+//! The gates of an LSTM at its first step, whole rows at a time: forward, and backward from what forward kept. And `tanh` of plain layers.
 //!
 //! At the first step there is no state to forget or to feed back, so a unit is `sigmoid(o) * tanh(sigmoid(i) * tanh(g))` and only three
 //! gates have a gradient; this is exact, not an approximation. The functions are those that scoring computes with.
@@ -39,6 +39,16 @@ impl Forward<'_> {
     }
 }
 
+/// `tanh` of every value.
+pub(super) fn bend(values: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(avx2) = crate::scoring::kernel::lanes::Avx2::detect() {
+        // SAFETY: holding an `Avx2` is the proof that the processor has the features.
+        return unsafe { bend_avx2(avx2, values) };
+    }
+    bend_by(Portable, values);
+}
+
 impl Backward<'_> {
     pub(super) fn run(self) {
         #[cfg(target_arch = "x86_64")]
@@ -60,6 +70,19 @@ fn forward_avx2(avx2: crate::scoring::kernel::lanes::Avx2, work: Forward<'_>) {
 #[target_feature(enable = "avx2,fma")]
 fn backward_avx2(avx2: crate::scoring::kernel::lanes::Avx2, work: Backward<'_>) {
     backward(avx2, work);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn bend_avx2(avx2: crate::scoring::kernel::lanes::Avx2, values: &mut [f32]) {
+    bend_by(avx2, values);
+}
+
+#[inline(always)]
+fn bend_by<L: Lanes>(lanes: L, values: &mut [f32]) {
+    for values in values.chunks_mut(LANES) {
+        give(lanes, tanh(lanes, take(lanes, values)), values);
+    }
 }
 
 #[inline(always)]

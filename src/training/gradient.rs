@@ -27,7 +27,7 @@ struct Step<'w> {
     weights: &'w LayerWeights,
     kernel: Tensor,
     input: Tensor,
-    /// An LSTM's gates, or a rectified layer's outputs.
+    /// An LSTM's gates, or a plain layer's outputs.
     kept: Vec<f32>,
 }
 
@@ -90,9 +90,9 @@ fn trace<'w>(weights: &'w Weights, rows: &[f32]) -> Result<Trace<'w>> {
                 gates::Forward { sums: &sums, bias, units, states: &mut states, kept: &mut kept }.run();
                 states
             }
-            Function::Relu => {
+            Function::Tanh => {
                 add_bias(&mut sums, &layer.bias);
-                sums.iter_mut().for_each(|value| *value = value.max(0.0));
+                gates::bend(&mut sums);
                 kept.extend_from_slice(&sums);
                 sums
             }
@@ -121,10 +121,10 @@ impl Step<'_> {
                 gates::Backward { kept: &self.kept, by_states: &by_output, units, by_sums: &mut by_sums }.run();
                 by_sums
             }
-            Function::Relu => {
+            Function::Tanh => {
                 let mut by_sums = by_output;
                 let gave = by_sums.iter_mut().zip(&self.kept);
-                gave.for_each(|(gradient, gave)| *gradient = if *gave > 0.0 { *gradient } else { 0.0 });
+                gave.for_each(|(gradient, gave)| *gradient *= 1.0 - gave * gave);
                 by_sums
             }
             Function::Linear => by_output,

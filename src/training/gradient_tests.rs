@@ -70,7 +70,7 @@ fn loss_f64(weights: &Weights, rows: &[f32]) -> f64 {
             values = (0..layer.units)
                 .map(|unit| match layer.function {
                     Function::Lstm => sigmoid(gate(2, unit)) * (sigmoid(gate(0, unit)) * gate(1, unit).tanh()).tanh(),
-                    Function::Relu => gate(0, unit).max(0.0),
+                    Function::Tanh => gate(0, unit).tanh(),
                     Function::Linear => gate(0, unit),
                 })
                 .collect();

@@ -86,7 +86,7 @@ mod tests {
     fn percentiles_lie_between_neighbours_as_numpy_has_it() {
         let bits: Vec<i64> = [3.0f64, 0.0, 1.0, 2.0, 10.0].iter().map(|score| score.to_bits() as i64).collect();
         let mut scores = rows(&bits, 100);
-        let found = [0.0, 50.0, 90.0, 100.0].map(|percent| percentile(&mut scores, percent).unwrap());
-        assert_eq!(found, [0.0, 2.0, 7.2, 10.0]);
+        let found = [0.0, 50.0, 62.5, 87.5, 100.0].map(|percent| percentile(&mut scores, percent).unwrap());
+        assert_eq!(found, [0.0, 2.0, 2.5, 6.5, 10.0]);
     }
 }

@@ -30,7 +30,7 @@ impl Reference {
             let sums = value.matmul(kernel)?.broadcast_add(bias)?;
             value = match function {
                 Function::Linear => sums,
-                Function::Relu => sums.relu()?,
+                Function::Tanh => sums.tanh()?,
                 Function::Lstm => {
                     let gates = sums.chunk(3, D::Minus1)?;
                     let cell = (sigmoid(&gates[0])? * gates[1].tanh()?)?;

@@ -68,7 +68,7 @@ pub struct Architecture {
 pub enum NetworkKind {
     /// Long short-term memory over one step that holds all features.
     Lstm,
-    /// Dense layers with rectified units.
+    /// Dense layers with `tanh`, whose units cannot die, and which cannot follow a value to wherever it goes.
     Dense,
 }
 

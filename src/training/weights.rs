@@ -36,7 +36,7 @@ pub(super) struct LayerWeights {
 pub(super) enum Function {
     /// The three gates that matter at the first step.
     Lstm,
-    Relu,
+    Tanh,
     Linear,
 }
 
@@ -45,7 +45,7 @@ impl LayerWeights {
     pub(super) fn columns(&self) -> usize {
         match self.function {
             Function::Lstm => gates::GATES * self.units,
-            Function::Relu | Function::Linear => self.units,
+            Function::Tanh | Function::Linear => self.units,
         }
     }
 
@@ -56,7 +56,7 @@ impl LayerWeights {
         let fan = match function {
             // Keras counts the forget gate too.
             Function::Lstm => inputs + 4 * units,
-            Function::Relu | Function::Linear => inputs + units,
+            Function::Tanh | Function::Linear => inputs + units,
         };
         let limit = (6.0 / fan as f64).sqrt() as f32;
         let kernel = (0..inputs * columns).map(|_| (random.random::<f32>() * 2.0 - 1.0) * limit).collect();
@@ -70,7 +70,7 @@ impl Weights {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let function = match architecture.kind {
             NetworkKind::Lstm => Function::Lstm,
-            NetworkKind::Dense => Function::Relu,
+            NetworkKind::Dense => Function::Tanh,
         };
         let mut inputs = features;
         let mut layers = Vec::new();
@@ -106,11 +106,11 @@ impl Weights {
                     add("bias", vec![4 * units], with_forget_gate(&weights.bias, units));
                     layers.push(lstm(units, index + 1 != self.encoders));
                 }
-                Function::Relu | Function::Linear => {
+                Function::Tanh | Function::Linear => {
                     add("kernel", vec![inputs, units], weights.kernel.clone());
                     add("bias", vec![units], weights.bias.clone());
                     let is_linear = weights.function == Function::Linear;
-                    let activation = if is_linear { Activation::Linear } else { Activation::Relu };
+                    let activation = if is_linear { Activation::Linear } else { Activation::Tanh };
                     layers.push(Layer::Dense { units, activation, bias: true });
                 }
             }
