@@ -41,10 +41,10 @@ fn help_teaches_on_standard_output_and_succeeds() {
     let output = tidewatch(&["--help"]);
     assert_eq!(code(&output), 0);
     let text = stdout(&output);
-    for word in ["run", "replay", "check", "import", "TIDEWATCH__OUTPUT__URL", "Exit codes"] {
+    for word in ["run", "replay", "check", "import", "simulate", "TIDEWATCH__OUTPUT__URL", "Exit codes"] {
         assert!(text.contains(word), "{word} is missing from\n{text}");
     }
-    for verb in ["run", "replay", "check", "import"] {
+    for verb in ["run", "replay", "check", "import", "simulate"] {
         let output = tidewatch(&[verb, "--help"]);
         assert_eq!(code(&output), 0);
         assert!(stdout(&output).contains(&format!("tidewatch {verb}")), "{verb} shows no example");
