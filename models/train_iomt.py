@@ -1,8 +1,8 @@
 """Trains the small LSTM autoencoder that `models/iomt` holds, with Keras, on benign flows of the project's own generator.
 
-    cargo run --release --example flows -- --rows 40000 --seed 11 --to flows/
+    cargo run --release -- simulate --profile iomt --devices 50 --duration 800s --seed 11 --to flows.ndjson
     pip install tensorflow-cpu
-    python models/train_iomt.py flows/flows-0.ndjson trained/
+    python models/train_iomt.py flows.ndjson trained/
     cargo run --release -- import trained/autoencoder.keras trained/scaler.json trained/threshold.json \
         trained/numeric_features.json --error mae --to models/iomt
 """

@@ -4,6 +4,7 @@
 mod testbed;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use testbed::{Seen, read_until};
 use tidewatch::broker::mock::MockBroker;
@@ -11,6 +12,7 @@ use tidewatch::domain::ids::{Offset, PartitionId};
 use tidewatch::sources::Reader;
 use tidewatch::sources::files::{FileReader, FilesSpec, discover};
 use tidewatch::sources::kafka::{KafkaClient, KafkaReader};
+use tidewatch::sources::simulator::{Pace, Profile, SeededFaults, Simulator, SimulatorReader, SimulatorSpec};
 
 type Records = BTreeMap<PartitionId, Vec<(i64, String)>>;
 type Starts<'a> = &'a dyn Fn(PartitionId) -> Option<Offset>;
@@ -89,6 +91,30 @@ fn files_keep_the_contract() {
     let paths = vec![folder.path().display().to_string()];
     let spec = FilesSpec { paths, record_bytes_max: 1000, block_bytes: 100, open_files_max: 2 };
     check(&expected, |starts| Box::new(FileReader::new(&spec, discover(&spec.paths).unwrap(), starts)));
+}
+
+#[test]
+fn simulated_devices_keep_the_contract() {
+    let seeded_faults = SeededFaults::of_every_kind(10, Duration::ZERO);
+    let (devices, duration, partitions) = (9, Duration::from_secs(120), 3);
+    let spec = SimulatorSpec { devices, duration, partitions, seeded_faults, ..SimulatorSpec::new(Profile::Fleet) };
+    let simulator = Simulator::new(spec).unwrap();
+    let mut expected = Records::new();
+    for partition in 0..partitions {
+        let mut stream = simulator.partition(partition);
+        let records = expected.entry(PartitionId(partition.into())).or_default();
+        while let Some(event) = stream.next() {
+            let mut line = Vec::new();
+            event.write_json(&mut line);
+            records.push((records.len() as i64, String::from_utf8(line).unwrap()));
+        }
+    }
+    for pace in [Pace::Unbounded, Pace::Times(100_000.0)] {
+        check(&expected, |starts| {
+            let partitions = simulator.partitions();
+            Box::new(SimulatorReader::new(&simulator, &partitions, starts, pace, testbed::wake()).unwrap())
+        });
+    }
 }
 
 #[test]

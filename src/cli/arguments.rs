@@ -262,7 +262,7 @@ fn threshold(text: &str) -> Result<f64, String> {
 /// Send simulated devices with seeded faults into Kafka or files
 ///
 /// The same profile, seed, devices, duration and faults give the same messages, byte for byte. The truth about the faults lies
-/// beside: in the topic TOPIC-truth, or in _truth.ndjson in the same folder. A record of Kafka is keyed by its device and stamped with the
+/// beside: in the topic TOPIC-truth, or in the same folder in _truth.ndjson (of day.csv: _truth-day.ndjson). A record of Kafka is keyed by its device and stamped with the
 /// simulated time of its arrival. Takes [source.simulator] of CONFIG, and the options above it; needs neither.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:

@@ -286,6 +286,9 @@ fn agreed(sources: &[(PartitionId, String)], found: &[FilePartition]) -> Result<
     sources.iter().map(agree).collect()
 }
 
+/// A reader, and where each of its partitions begins.
+type Opened = (Box<dyn Reader>, Vec<(Partition, Offset)>);
+
 /// This worker's intake.
 pub fn intake(
     spec: &PipelineSpec,
@@ -295,7 +298,7 @@ pub fn intake(
     wake: Wake,
 ) -> Result<Intake, PipelineError> {
     let next_of = |name: &str| start.partitions.get(name).map(|partition| partition.next);
-    let (reader, mine): (Box<dyn Reader>, Vec<(Partition, Offset)>) = match &process.source {
+    let (reader, mine): Opened = match &process.source {
         Source::Kafka(client) => {
             let start_of = |id: PartitionId| next_of(&client.name(id));
             let ends = start.ends.as_ref();
@@ -332,11 +335,7 @@ pub fn intake(
         Source::Simulator(simulator, pace) => {
             let mut mine = simulator.partitions();
             mine.retain(|partition| partition.id.0 as usize % workers == worker);
-            let begin = |partition: &Partition| next_of(&partition.name).unwrap_or(Offset(0));
-            let starts: BTreeMap<PartitionId, Offset> = mine.iter().map(|one| (one.id, begin(one))).collect();
-            let reader = SimulatorReader::new(simulator, &mine, &|id| starts.get(&id).copied(), *pace, wake);
-            let reader = reader.map_err(SourceError::NoThread)?;
-            (Box::new(reader), mine.into_iter().map(|one| (one.clone(), begin(&one))).collect())
+            simulated(simulator, *pace, mine, &next_of, wake)?
         }
     };
     let begin = |(partition, next): (Partition, Offset)| {
@@ -348,4 +347,19 @@ pub fn intake(
     let begins = mine.into_iter().map(begin).collect();
     let decoder: Box<dyn Decode> = Box::new(JsonDecoder::new(&spec.events)?);
     Ok(Intake::new(worker, reader, decoder, spec.watermark.clone(), begins, spec.until))
+}
+
+/// The reader of these simulated partitions.
+fn simulated(
+    simulator: &Simulator,
+    pace: Pace,
+    mine: Vec<Partition>,
+    next_of: &dyn Fn(&str) -> Option<Offset>,
+    wake: Wake,
+) -> Result<Opened, PipelineError> {
+    let begin = |partition: &Partition| next_of(&partition.name).unwrap_or(Offset(0));
+    let starts: BTreeMap<PartitionId, Offset> = mine.iter().map(|one| (one.id, begin(one))).collect();
+    let reader = SimulatorReader::new(simulator, &mine, &|id| starts.get(&id).copied(), pace, wake);
+    let reader = reader.map_err(SourceError::NoThread)?;
+    Ok((Box::new(reader), mine.into_iter().map(|one| (one.clone(), begin(&one))).collect()))
 }

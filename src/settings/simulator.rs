@@ -127,3 +127,128 @@ pub(super) fn identity(spec: &SimulatorSpec) -> String {
         "simulator {profile} {seed} {devices} {partitions} {start:?} {every:?} {day:?} {labelled} {faults:?} {spread}"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Draft, Fingerprint, Overrides, Settings, SourceSection};
+
+    fn source(text: &str) -> Result<SimulatorSection, String> {
+        let (draft, mut faults) = Draft::parse(&format!("[source.simulator]\n{text}"), &Overrides::default());
+        faults.0.retain(|fault| fault.key.starts_with("source"));
+        match draft.source {
+            Some(SourceSection::Simulator(section)) => Ok(section),
+            _ => Err(faults.to_string()),
+        }
+    }
+
+    #[test]
+    fn everything_has_a_default() {
+        let section = source("").unwrap();
+        assert_eq!(
+            section.spec,
+            SimulatorSpec {
+                seeded_faults: SeededFaults::of_every_kind(0, Duration::ZERO),
+                ..SimulatorSpec::new(Profile::Fleet)
+            }
+        );
+        assert_eq!((section.pace, section.has_partitions, section.has_start), (None, false, false));
+    }
+
+    #[test]
+    fn a_whole_section_is_read_as_it_says() {
+        let section = source(
+            r#"profile = "sensors"
+            seed = 11
+            devices = 20
+            partitions = 2
+            start = "2026-02-01T00:00:00Z"
+            duration = "1h"
+            every = "250ms"
+            day = "10m"
+            speed = 60
+            label = true
+            seeded_faults = 3
+            fault_kinds = ["spike", "late"]
+            calm = "5m"
+            [[source.simulator.faults]]
+            kind = "drift"
+            device = "sensor-00003"
+            fields = ["reading_4"]
+            at = "1m"
+            for = "2m"
+            magnitude = -4.5"#,
+        );
+        let section = section.unwrap();
+        let expected = SimulatorSpec {
+            profile: Profile::Sensors,
+            seed: 11,
+            devices: 20,
+            partitions: 2,
+            start: EventTime(1_769_904_000_000_000),
+            duration: Duration::from_secs(3600),
+            every: Duration::from_millis(250),
+            day: Duration::from_secs(600),
+            seeded_faults: SeededFaults {
+                count: 3,
+                kinds: vec![FaultKind::Spike, FaultKind::Late],
+                calm: Duration::from_secs(300),
+            },
+            faults: vec![FaultSpec {
+                kind: FaultKind::Drift,
+                device: "sensor-00003".to_owned(),
+                fields: vec!["reading_4".to_owned()],
+                at: Duration::from_secs(60),
+                lasts: Duration::from_secs(120),
+                magnitude: Some(-4.5),
+            }],
+            labelled: true,
+        };
+        assert_eq!(section.spec, expected);
+        assert_eq!((section.pace, section.has_partitions, section.has_start), (Some(Pace::Times(60.0)), true, true));
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once_with_its_key() {
+        let told = source("profile = \"flet\"\nspeed = \"fast\"\nfault_kinds = [\"spik\"]\nsede = 1\n[[source.simulator.faults]]\nkind = \"late\"\nat = \"1m\"").unwrap_err();
+        for (key, words) in [
+            ("source.simulator.profile (line 2)", "did you mean `fleet`?"),
+            ("source.simulator.speed (line 3)", "\"realtime\", \"max\""),
+            ("source.simulator.fault_kinds (line 4)", "did you mean `spike`?"),
+            ("source.simulator.sede (line 5)", "did you mean `seed`?"),
+            ("source.simulator.faults[0].device", "this key is required"),
+            ("source.simulator.faults[0].for", "this key is required"),
+        ] {
+            assert!(told.contains(key) && told.contains(words), "{key} and {words} are not in\n{told}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_a_fault_of_the_section() {
+        let told = source(
+            "devices = 2\n[[source.simulator.faults]]\nkind = \"spike\"\ndevice = \"pump-0003\"\nat = \"1m\"\nfor = \"1s\"",
+        );
+        let told = told.unwrap_err();
+        assert!(told.contains("source.simulator (line 1)"), "{told}");
+        assert!(told.contains("there is no device `pump-0003`; they are `pump-0000` to `ventilator-0001`"), "{told}");
+    }
+
+    #[test]
+    fn only_what_changes_the_messages_shows_in_the_fingerprint() {
+        let fingerprint = |more: &str| {
+            let text = format!(
+                "[pipeline]\nname = \"p\"\n[source.simulator]\n{more}\n[event]\ntime = {{ field = \"ts\", format = \"unix_ms\" }}\n\
+                 key = \"device\"\n[output]\nurl = \"x\"\nevents = \"all\"\n"
+            );
+            Fingerprint::of(&Settings::parse(&text, &Overrides::default()).unwrap()).0.remove("source")
+        };
+        let usual = fingerprint("");
+        for same in ["speed = 9", "duration = \"1h\"", "seed = 7"] {
+            assert_eq!(fingerprint(same), usual, "{same}");
+        }
+        for other in ["seed = 8", "devices = 5", "label = true", "seeded_faults = 1", "day = \"1h\"", "partitions = 3"]
+        {
+            assert_ne!(fingerprint(other), usual, "{other}");
+        }
+    }
+}

@@ -15,6 +15,7 @@ use crate::sources::simulator::{Event, Recording, RecordingFormat, SimulatorSpec
 
 use super::super::Refusal;
 
+/// Of a folder; that of `day.csv` is `_truth-day.ndjson`.
 const TRUTH: &str = "_truth.ndjson";
 
 /// What `--to` names.
@@ -94,9 +95,10 @@ impl Destination {
                 })
             }
             Destination::File { path, format } => {
-                let folder = path.parent().unwrap_or(Path::new(""));
+                let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+                let truth = path.with_file_name(format!("_truth-{stem}.ndjson"));
                 let recordings = vec![recording(path, *format, spec)?];
-                Ok(Open::Files { recordings, truth: Some(create(&folder.join(TRUTH))?) })
+                Ok(Open::Files { recordings, truth: Some(create(&truth)?) })
             }
             Destination::StandardOutput => {
                 let output: Output = Box::new(BufWriter::new(io::stdout()));
@@ -152,6 +154,17 @@ impl Open {
             }
             Open::Files { truth: Some(truth), .. } => Ok(writeln!(truth, "{line}")?),
             Open::Files { truth: None, .. } => Ok(()),
+        }
+    }
+
+    /// Lets readers of the files see what was written so far.
+    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
+        match self {
+            Open::Topic { .. } => Ok(()),
+            Open::Files { recordings, truth } => {
+                recordings.iter_mut().try_for_each(Recording::flush)?;
+                Ok(truth.iter_mut().try_for_each(Write::flush)?)
+            }
         }
     }
 

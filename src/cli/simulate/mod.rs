@@ -44,9 +44,12 @@ pub(super) fn simulate(options: &SimulateOptions, is_quiet: bool) -> anyhow::Res
     let done = done.and_then(|done| open.finish().map(|()| done));
     drop(shown);
     let summary = Summary { simulator: &simulator, to: &options.to, done: done?, took: begun.elapsed() };
+    if destination == Destination::StandardOutput {
+        // The messages are the data.
+        return Ok(());
+    }
     let text = if options.json { format!("{:#}\n", summary.as_json()) } else { summary.as_text() };
     match io::stdout().lock().write_all(text.as_bytes()) {
-        _ if options.to == "-" => Ok(()),
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
@@ -179,6 +182,9 @@ fn send(
         done.messages += sent;
         progress.add(sent, 0);
         progress.set_watermark(EventTime(due * 1000));
+        if pace != Pace::Unbounded {
+            open.flush()?;
+        }
     }
     // A fault that was under way is told as it was planned; one that never began is not.
     for row in truth.filter(|row| !done.is_interrupted || row.from < done.until_ms) {

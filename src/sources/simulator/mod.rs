@@ -163,7 +163,7 @@ impl SimulatorSpec {
             () if self.seeded_faults.count > SimulatorSpec::FAULTS_MAX => {
                 out_of_range("seeded faults", SimulatorSpec::FAULTS_MAX.into())
             }
-            () if self.every.is_zero() || self.every.subsec_nanos() % 1_000_000 != 0 => {
+            () if self.every.is_zero() || !self.every.subsec_nanos().is_multiple_of(1_000_000) => {
                 Err(SimulatorError::NoMilliseconds { every: self.every })
             }
             () if self.ticks() == 0 => Err(SimulatorError::TooShort { duration: self.duration, every: self.every }),

@@ -1,14 +1,13 @@
 //! Simulated messages as a recording: NDJSON, CSV or Parquet.
 //!
-//! Promise: the three hold the same events in the same order with the same values, bit for bit once they are read as doubles.
+//! Promise: the three hold the same events in the same order with the same values, bit for bit once they are read as doubles; the
+//! time is a number of milliseconds in all of them.
 
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMillisecondBuilder,
-};
-use arrow::datatypes::{DataType, Field as Column, Schema, TimeUnit};
+use arrow::array::{ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringBuilder};
+use arrow::datatypes::{DataType, Field as Column, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -77,6 +76,14 @@ impl<W: Write + Send> Recording<W> {
         }
     }
 
+    /// Lets readers see what was written so far, where the format allows it.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match &mut self.0 {
+            Form::Text { output, .. } => output.flush(),
+            Form::Parquet(_) => Ok(()),
+        }
+    }
+
     /// Writes what is left, and gives back what was written to.
     pub fn finish(self) -> io::Result<W> {
         match self.0 {
@@ -104,7 +111,7 @@ const ROWS: usize = 64 << 10;
 struct Table<W: Write + Send> {
     writer: ArrowWriter<W>,
     schema: Arc<Schema>,
-    times: TimestampMillisecondBuilder,
+    times: Int64Builder,
     devices: StringBuilder,
     fields: Vec<Builder>,
     labels: Option<StringBuilder>,
@@ -159,8 +166,7 @@ impl<W: Write + Send> Table<W> {
             FieldType::Text => DataType::Utf8,
         };
         let fields = spec.profile.fields();
-        let time = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
-        let mut columns = vec![Column::new(TIME, time, false), Column::new(DEVICE, DataType::Utf8, false)];
+        let mut columns = vec![Column::new(TIME, DataType::Int64, false), Column::new(DEVICE, DataType::Utf8, false)];
         columns.extend(fields.iter().map(|field| Column::new(field.name, data_type(field.field_type), false)));
         columns.extend(has_label(spec).then(|| Column::new(LABEL, DataType::Utf8, false)));
         let schema = Arc::new(Schema::new(columns));
@@ -169,7 +175,7 @@ impl<W: Write + Send> Table<W> {
         Ok(Table {
             writer: ArrowWriter::try_new(output, schema.clone(), Some(properties))?,
             schema,
-            times: TimestampMillisecondBuilder::new().with_timezone("UTC"),
+            times: Int64Builder::new(),
             devices: StringBuilder::new(),
             fields: fields.iter().map(|field| Builder::of(field.field_type)).collect(),
             labels: has_label(spec).then(StringBuilder::new),
@@ -203,5 +209,98 @@ impl<W: Write + Send> Table<W> {
             self.write_group()?;
         }
         Ok(self.writer.into_inner()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::AsArray;
+    use arrow::datatypes::{Float64Type, Int64Type};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    use super::*;
+    use crate::sources::simulator::{SeededFaults, Simulator};
+
+    /// A cell, by the bits of its number.
+    #[derive(Debug, PartialEq)]
+    enum Cell {
+        Number(u64),
+        Text(String),
+    }
+
+    fn number(number: f64) -> Cell {
+        Cell::Number(number.to_bits())
+    }
+
+    fn written(simulator: &Simulator, format: RecordingFormat) -> Vec<u8> {
+        let mut recording = Recording::new(format, simulator.spec(), Vec::new()).unwrap();
+        let mut stream = simulator.partition(0);
+        while let Some(event) = stream.next() {
+            recording.write(&event).unwrap();
+        }
+        recording.finish().unwrap()
+    }
+
+    fn from_json(text: &[u8], names: &[&str]) -> Vec<Vec<Cell>> {
+        let row = |line: &[u8]| {
+            let value: serde_json::Value = serde_json::from_slice(line).unwrap();
+            let cell = |name: &&str| match &value[*name] {
+                serde_json::Value::String(text) => Cell::Text(text.clone()),
+                serde_json::Value::Bool(flag) => Cell::Text(flag.to_string()),
+                other => number(other.as_f64().unwrap()),
+            };
+            names.iter().map(cell).collect()
+        };
+        text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(row).collect()
+    }
+
+    fn from_csv(text: &[u8], names: &[&str]) -> Vec<Vec<Cell>> {
+        let mut reader = csv::Reader::from_reader(text);
+        assert_eq!(reader.headers().unwrap(), names);
+        let cell = |text: &str| text.parse().map_or_else(|_| Cell::Text(text.to_owned()), number);
+        reader.records().map(|record| record.unwrap().iter().map(cell).collect()).collect()
+    }
+
+    fn from_parquet(bytes: Vec<u8>, names: &[&str]) -> Vec<Vec<Cell>> {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap().build().unwrap();
+        let mut rows = Vec::new();
+        for batch in reader {
+            let batch = batch.unwrap();
+            let row = |index: usize| {
+                let cell = |name: &&str| {
+                    let column = batch.column_by_name(name).unwrap();
+                    match column.data_type() {
+                        DataType::Float64 => number(column.as_primitive::<Float64Type>().value(index)),
+                        DataType::Int64 => number(column.as_primitive::<Int64Type>().value(index) as f64),
+                        DataType::Boolean => Cell::Text(column.as_boolean().value(index).to_string()),
+                        _ => Cell::Text(column.as_string::<i32>().value(index).to_owned()),
+                    }
+                };
+                names.iter().map(cell).collect()
+            };
+            rows.extend((0..batch.num_rows()).map(row));
+        }
+        rows
+    }
+
+    #[test]
+    fn the_same_events_have_the_same_bits_in_every_format() {
+        for profile in Profile::ALL {
+            let seeded_faults = SeededFaults::of_every_kind(10, std::time::Duration::ZERO);
+            let spec = SimulatorSpec {
+                devices: 20,
+                partitions: 1,
+                labelled: true,
+                seeded_faults,
+                ..SimulatorSpec::new(profile)
+            };
+            let names = columns(&spec);
+            let simulator = Simulator::new(spec).unwrap();
+            let [json, csv, table] = RecordingFormat::ALL.map(|format| written(&simulator, format));
+            let json = from_json(&json, &names);
+            assert_eq!(json.len() as u64, simulator.messages(), "{profile}");
+            assert!(json == from_csv(&csv, &names), "{profile}: CSV differs from JSON");
+            assert!(json == from_parquet(table, &names), "{profile}: Parquet differs from JSON");
+        }
     }
 }

@@ -102,9 +102,12 @@ pub(super) const FIELDS: [Field; COUNT] = {
     let mut at = 0;
     while at < COUNT {
         fields[at].name = MEASURES[at].name;
-        if at == IAT {
-            fields[at].field_type = FieldType::Decimal(7);
-        }
+        fields[at].field_type = FieldType::Decimal(match MEASURES[at].origin {
+            Origin::Tenths => 1,
+            // Seconds, of which there are few.
+            Origin::Derived if at == IAT => 7,
+            _ => 4,
+        });
         at += 1;
     }
     fields
