@@ -161,7 +161,10 @@ fn health_asks_a_run_and_answers_by_its_exit_code() {
     let program = desk.start(&place.with(&["run", "tidewatch.toml"]));
     let address = address(&program).to_string();
     desk.start(&["health", &address]).end().well();
-    until("readiness", || (desk.start(&["health", &address, "--ready"]).end().code == Some(0)).then_some(()));
+    until("readiness", || {
+        (desk.start(&["health", &address.replace("127.0.0.1", "localhost"), "--ready"]).end().code == Some(0))
+            .then_some(())
+    });
     program.terminate().well();
     let gone = desk.start(&["health", &address]).end();
     gone.with(1, &[&address]);

@@ -55,8 +55,9 @@ impl Prometheus {
 
     /// The `data` of a reply; none while it cannot be asked yet.
     fn ask(&self, path: &str) -> Option<Value> {
-        let answer =
-            ask::get(self.address, path, Duration::from_secs(30)).ok().filter(|answer| answer.status != 503)?;
+        let answer = ask::get(&self.address.to_string(), path, Duration::from_secs(30))
+            .ok()
+            .filter(|answer| answer.status != 503)?;
         let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap();
         let reply: Value = serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("{}\n{}", answer.body, log()));
         assert_eq!(reply["status"], "success", "{path}: {reply}");

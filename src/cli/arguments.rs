@@ -56,9 +56,9 @@ pub(super) enum Verb {
     Simulate(SimulateOptions),
     Train(TrainOptions),
     Evaluate(EvaluateOptions),
+    Health(HealthOptions),
     Completions(CompletionsOptions),
     Manual(ManualOptions),
-    Health(HealthOptions),
 }
 
 /// See it work: a simulated fleet with faults, found by a model that is trained on the spot
@@ -335,12 +335,12 @@ fn recording_format(name: &str) -> Result<RecordingFormat, String> {
 /// For health checks where there is no curl, as in our container image. Exit code 0 if it is, else 1 and why.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
-  tidewatch health                                 is every worker of the run on this machine at work?
+  tidewatch health                                 is every worker at work?
   tidewatch health 127.0.0.1:9464 --ready          are its results up to date?")]
 pub(super) struct HealthOptions {
     /// Where it serves HTTP, as `http.listen` has it
-    #[arg(value_name = "ADDRESS", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)))]
-    pub(super) address: SocketAddr,
+    #[arg(value_name = "HOST:PORT", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)).to_string())]
+    pub(super) address: String,
     /// Ask whether it is ready: output claimed, source connected, commits up to date
     #[arg(long)]
     pub(super) ready: bool,

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(super) fn health(options: &HealthOptions) -> anyhow::Result<()> {
     let path = if options.ready { "/readyz" } else { "/healthz" };
     let asked = format!("http://{}{path}", options.address);
-    let answer = ask::get(options.address, path, PATIENCE).with_context(|| format!("{asked} does not answer"))?;
+    let answer = ask::get(&options.address, path, PATIENCE).with_context(|| format!("{asked} does not answer"))?;
     match answer.status {
         200 => print!("{}", answer.body),
         status => bail!("{asked} says {status}: {}", answer.body.trim_end().replace('\n', "; ")),

@@ -4,7 +4,9 @@
 //! store or broker are away, for it has a thread of its own; a reply is small and made at once, whatever the request.
 
 pub mod ask;
+mod connections;
 
+use std::future::IntoFuture;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -16,10 +18,12 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures::future::{Either, select};
 use tokio::sync::oneshot;
 
 use crate::observe::metrics::Metrics;
 use crate::observe::vitals::{Ailment, Limits};
+use crate::serve::connections::{Allowed, Bounded};
 
 /// The port of OpenMetrics exporters where nobody says another one.
 pub const PORT: u16 = 9464;
@@ -53,6 +57,15 @@ struct Seen {
 impl Server {
     /// Listens, or says at once why not. Port 0 takes a free one.
     pub fn start(address: SocketAddr, metrics: Arc<Metrics>, limits: Limits) -> Result<Server, ServeError> {
+        Server::allowing(Allowed::default(), address, metrics, limits)
+    }
+
+    fn allowing(
+        allowed: Allowed,
+        address: SocketAddr,
+        metrics: Arc<Metrics>,
+        limits: Limits,
+    ) -> Result<Server, ServeError> {
         let listener = TcpListener::bind(address).map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => ServeError::Taken { address, source },
             _ => ServeError::Listen { address, source },
@@ -67,11 +80,11 @@ impl Server {
         let router = router(Seen { metrics, limits });
         let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
             let serve = async move {
-                let listener = tokio::net::TcpListener::from_std(listener)?;
-                tokio::select! {
-                    served = axum::serve(listener, router).into_future() => served,
-                    // Requests under way are cut off: the process ends.
-                    _ = stopped => Ok(()),
+                let listener = Bounded::new(tokio::net::TcpListener::from_std(listener)?, allowed);
+                // A stop cuts off requests under way: the process ends.
+                match select(axum::serve(listener, router).into_future(), stopped).await {
+                    Either::Left((served, _)) => served,
+                    Either::Right(_) => Ok(()),
                 }
             };
             if let Err(error) = runtime.block_on(serve) {
@@ -148,7 +161,7 @@ mod tests {
     }
 
     fn get(server: &Server, path: &str) -> (u16, String) {
-        let answer = ask::get(server.address(), path, Duration::from_secs(10)).unwrap();
+        let answer = ask::get(&server.address().to_string(), path, Duration::from_secs(10)).unwrap();
         (answer.status, answer.body)
     }
 
@@ -186,6 +199,21 @@ mod tests {
     }
 
     #[test]
+    fn connections_that_say_nothing_make_room_for_those_that_ask() {
+        let metrics = Arc::new(Metrics::new("p"));
+        let allowed = Allowed { connections: 2, silence: Duration::from_millis(200) };
+        let local = (Ipv4Addr::LOCALHOST, 0).into();
+        let server = Server::allowing(allowed, local, metrics, LIMITS).unwrap();
+        let mut idle = [(); 2].map(|()| std::net::TcpStream::connect(server.address()).unwrap());
+        let begun = Instant::now();
+        assert_eq!(get(&server, "/healthz").0, 200);
+        assert!(begun.elapsed() >= Duration::from_millis(100), "there was no room before the others were sent away");
+        for stream in &mut idle {
+            assert_eq!(std::io::Read::read(stream, &mut [0; 1]).unwrap(), 0, "sent away");
+        }
+    }
+
+    #[test]
     fn other_paths_and_methods_are_refused() {
         let (server, _) = server();
         assert_eq!(get(&server, "/etc/passwd").0, 404);
@@ -200,7 +228,7 @@ mod tests {
         let idle = std::net::TcpStream::connect(address).unwrap();
         drop(server);
         drop(idle);
-        assert!(ask::get(address, "/healthz", Duration::from_secs(10)).is_err());
+        assert!(ask::get(&address.to_string(), "/healthz", Duration::from_secs(10)).is_err());
         drop(metrics);
     }
 }

@@ -22,7 +22,7 @@ pub fn address(program: &Program) -> SocketAddr {
 }
 
 pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
-    let answer = ask::get(address, path, Duration::from_secs(30)).unwrap();
+    let answer = ask::get(&address.to_string(), path, Duration::from_secs(30)).unwrap();
     (answer.status, answer.body)
 }
 
