@@ -163,7 +163,7 @@ impl Ingest {
     /// Reads a few batches; tells whether nothing was there.
     fn read(&mut self, now: Instant, given: &mut Given) -> Result<bool, SourceError> {
         self.intake.align(self.spec.clock.slowest.get())?;
-        let (records, bytes) = (self.intake.records, self.intake.bytes);
+        let (records, bytes) = (self.intake.records, self.intake.bytes_read());
         let mut is_quiet = true;
         for _ in 0..BATCHES_PER_ACTIVATION {
             let Some(items) = self.intake.read(BATCH_ROWS, now - self.throttled)? else { break };
@@ -179,7 +179,7 @@ impl Ingest {
                 }
             }
         }
-        self.spec.shared.progress.add(self.intake.records - records, self.intake.bytes - bytes);
+        self.spec.shared.progress.add(self.intake.records - records, self.intake.bytes_read() - bytes);
         Ok(is_quiet)
     }
 

@@ -113,6 +113,11 @@ impl Intake {
         Ok((!is_quiet).then_some(items))
     }
 
+    /// How far reading has come in what progress is measured by.
+    pub fn bytes_read(&self) -> u64 {
+        self.reader.bytes_read().unwrap_or(self.bytes)
+    }
+
     /// The partition that holds back the watermark.
     fn furthest_behind(&self) -> Option<PartitionId> {
         let open = self.partitions.iter().filter(|(_, state)| state.phase != Phase::Ended && !state.is_paused);
