@@ -126,7 +126,9 @@ impl Ingest {
         let epoch_every = self.spec.plan.epoch_every;
         let is_overtaken = self.spec.clock.newest_ended.get().is_some_and(|newest| newest >= epoch.0);
         let is_full = self.intake.bytes - self.epoch_bytes >= self.spec.plan.epoch_bytes_max as u64;
-        if elapsed >= epoch_every || is_full || is_overtaken {
+        // What is recorded need not be waited for: the next epoch's marks let the partitions go on that ran ahead.
+        let is_held_up = is_quiet && self.intake.is_held() && self.intake.is_recorded();
+        if elapsed >= epoch_every || is_full || is_overtaken || is_held_up {
             Next::EndEpoch
         } else if is_quiet {
             // Nobody wakes us when the slowest partition has caught up.

@@ -249,6 +249,11 @@ impl Intake {
         self.partitions.values().any(|state| state.is_paused)
     }
 
+    /// Whether all that will ever come is there already, so that silence never means waiting.
+    pub fn is_recorded(&self) -> bool {
+        self.until == Until::Closed
+    }
+
     /// Whether nothing will ever come any more.
     pub fn is_exhausted(&self) -> bool {
         self.until != Until::Stopped && self.partitions.values().all(|state| state.phase == Phase::Ended)
