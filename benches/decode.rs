@@ -7,8 +7,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tidewatch::decode::json::{Backend, JsonDecoder};
 use tidewatch::domain::ids::{Offset, PartitionId};
-use tidewatch::domain::lines::{ChunkEnd, split_lines};
-use tidewatch::domain::raw::{Offsets, RawBatch};
+use tidewatch::domain::raw::{Form, Offsets, RawBatch};
 use tidewatch::domain::schema::{EventSchema, FieldKind, FieldSpec, KeySource, TimeFormat, TimeSource};
 
 const ROWS: usize = 16 * 4096;
@@ -86,11 +85,15 @@ fn batches(is_shuffled: bool) -> Vec<RawBatch> {
     let mut random = Random(1);
     let batch = |number: usize| {
         let rows = number * BATCH_ROWS..(number + 1) * BATCH_ROWS;
-        let bytes: Vec<u8> = rows.clone().flat_map(|row| flow(&mut random, row, is_shuffled).into_bytes()).collect();
-        let (mut starts, mut ends) = (Vec::new(), Vec::new());
-        split_lines(&bytes, 0, ChunkEnd::EndOfFile, &mut starts, &mut ends);
+        let (mut bytes, mut starts, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+        for row in rows.clone() {
+            starts.push(bytes.len() as u32);
+            bytes.extend_from_slice(flow(&mut random, row, is_shuffled).as_bytes());
+            ends.push(bytes.len() as u32 - 1);
+        }
         RawBatch {
             partition: PartitionId(0),
+            form: Form::Objects,
             bytes,
             starts,
             ends,

@@ -41,8 +41,19 @@ fn help_teaches_on_standard_output_and_succeeds() {
     let output = tidewatch(&["--help"]);
     assert_eq!(code(&output), 0);
     let text = stdout(&output);
-    let verbs =
-        ["demo", "run", "replay", "check", "import", "simulate", "train", "evaluate", "completions", "manual", "health"];
+    let verbs = [
+        "demo",
+        "run",
+        "replay",
+        "check",
+        "import",
+        "simulate",
+        "train",
+        "evaluate",
+        "completions",
+        "manual",
+        "health",
+    ];
     for word in verbs.iter().chain(&["TIDEWATCH__OUTPUT__URL", "Exit codes"]) {
         assert!(text.contains(word), "{word} is missing from\n{text}");
     }

@@ -10,7 +10,7 @@ use testbed::{Seen, read_until};
 use tidewatch::broker::mock::MockBroker;
 use tidewatch::domain::ids::{Offset, PartitionId};
 use tidewatch::sources::Reader;
-use tidewatch::sources::files::{FileReader, FilesSpec, discover};
+use tidewatch::sources::files::{CellOptions, FileFormat, FileReader, FilesSpec, discover};
 use tidewatch::sources::kafka::{KafkaClient, KafkaReader};
 use tidewatch::sources::simulator::{Pace, Profile, SeededFaults, Simulator, SimulatorReader, SimulatorSpec};
 
@@ -78,6 +78,18 @@ fn pausing_neither_loses_nor_repeats(expected: &Records, open: &impl Fn(Starts<'
     assert_eq!(&seen.records, expected);
 }
 
+fn files(paths: Vec<String>) -> FilesSpec {
+    FilesSpec {
+        paths,
+        format: FileFormat::Ndjson,
+        cells: CellOptions::default(),
+        wanted: Vec::new(),
+        record_bytes_max: 1000,
+        block_bytes: 100,
+        open_files_max: 2,
+    }
+}
+
 #[test]
 fn files_keep_the_contract() {
     let folder = tempfile::tempdir().unwrap();
@@ -89,8 +101,8 @@ fn files_keep_the_contract() {
         expected.insert(PartitionId(file as u64), records);
     }
     let paths = vec![folder.path().display().to_string()];
-    let spec = FilesSpec { paths, record_bytes_max: 1000, block_bytes: 100, open_files_max: 2 };
-    check(&expected, |starts| Box::new(FileReader::new(&spec, discover(&spec.paths).unwrap(), starts)));
+    let spec = files(paths);
+    check(&expected, |starts| Box::new(FileReader::new(&spec, discover(&spec).unwrap(), starts)));
 }
 
 #[test]

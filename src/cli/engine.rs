@@ -20,12 +20,12 @@ use crate::pipeline::run;
 use crate::pipeline::scored::EventsKept;
 use crate::pipeline::spec::{Cluster, LoadedDetector, OutputSpec, PipelineSpec, SourceSpec, Until};
 use crate::settings::{
-    DetectorSection, EventsStored, Fingerprint, KafkaOutputSection, KafkaSection, OnFailure, OnLost, OutputSection,
-    PipelineSection, Properties, S3Section, Settings, SourceSection, Start,
+    DetectorSection, EventFormat, EventSection, EventsStored, Fingerprint, KafkaOutputSection, KafkaSection, OnFailure,
+    OnLost, OutputSection, PipelineSection, Properties, S3Section, Settings, SourceSection, Start,
 };
 use crate::sinks::kafka::KafkaOutputSpec;
 use crate::sources::SourceError;
-use crate::sources::files::FilesSpec;
+use crate::sources::files::{CellOptions, FileFormat, FilesSpec};
 use crate::sources::kafka::{KafkaSpec, Lost, Start as KafkaStart};
 use crate::sources::simulator::Pace;
 use crate::storage::digest::Sha256;
@@ -90,11 +90,13 @@ pub(super) fn run(job: Job) -> anyhow::Result<Summary> {
 
 /// A failure that another command or configuration would spare is a refusal.
 fn judged(error: PipelineError) -> anyhow::Error {
-    use SourceError::{Format, NothingMatches, Pattern, SameName};
+    use SourceError::{CompressedColumns, NothingMatches, Pattern, SameName};
     let is_refusal = matches!(
         error,
         PipelineError::Checkpoint(CheckpointError::Conflict(_))
-            | PipelineError::Source(NothingMatches { .. } | Pattern { .. } | Format { .. } | SameName { .. })
+            | PipelineError::Source(
+                NothingMatches { .. } | Pattern { .. } | CompressedColumns { .. } | SameName { .. }
+            )
             | PipelineError::Storage(StorageError::BadUrl { .. })
             | PipelineError::Scoring(_)
             | PipelineError::ModelChanged { .. }
@@ -113,8 +115,8 @@ pub(super) fn told(error: &anyhow::Error) -> String {
 fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> {
     let events: EventSchema = settings.event.schema.clone();
     let source = match (input, &settings.source) {
-        (Input::Recordings(paths), _) => SourceSpec::Files(files(paths.clone(), &events)),
-        (_, SourceSection::Files(section)) => SourceSpec::Files(files(section.paths.clone(), &events)),
+        (Input::Recordings(paths), _) => SourceSpec::Files(files(paths.clone(), &settings.event)),
+        (_, SourceSection::Files(section)) => SourceSpec::Files(files(section.paths.clone(), &settings.event)),
         (_, SourceSection::Kafka(section)) => SourceSpec::Kafka(kafka(section)),
         (Input::Live, SourceSection::Simulator(section)) => {
             SourceSpec::Simulator(section.spec.clone(), section.pace.unwrap_or(Pace::Times(1.0)))
@@ -143,10 +145,21 @@ fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> 
     })
 }
 
-pub(super) fn files(paths: Vec<String>, events: &EventSchema) -> FilesSpec {
+pub(super) fn files(paths: Vec<String>, event: &EventSection) -> FilesSpec {
     FilesSpec {
         paths,
-        record_bytes_max: events.record_bytes_max,
+        format: match event.format {
+            EventFormat::Json => FileFormat::Ndjson,
+            EventFormat::Csv => FileFormat::Csv,
+            EventFormat::Parquet => FileFormat::Parquet,
+        },
+        cells: CellOptions {
+            separator: event.csv.separator,
+            comment: event.csv.comment,
+            header: event.csv.header.clone(),
+        },
+        wanted: event.schema.paths().map(<[String]>::to_vec).collect(),
+        record_bytes_max: event.schema.record_bytes_max,
         block_bytes: FilesSpec::BLOCK_BYTES,
         open_files_max: FilesSpec::OPEN_FILES_MAX,
     }

@@ -17,7 +17,7 @@ pub(super) fn recording(settings: &Settings, options: &RecordedOptions) -> Resul
         return Err(Refusal::new("--from takes recordings here, not topics; for a file of that name: ./kafka"));
     }
     Ok(RecordingSpec {
-        files: engine::files(options.from.clone(), &settings.event.schema),
+        files: engine::files(options.from.clone(), &settings.event),
         events: settings.event.schema.clone(),
         watermark: settings.watermark.clone(),
     })
@@ -51,7 +51,7 @@ pub(super) fn detectors<'s>(
 
 /// A failure that another command or configuration would spare is a refusal.
 pub(super) fn judged(error: TrainingError, detector: &str) -> anyhow::Error {
-    use SourceError::{Format, NothingMatches, Pattern, SameName};
+    use SourceError::{CompressedColumns, NothingMatches, Pattern, SameName};
     let is_failure = matches!(
         &error,
         TrainingError::Spill { .. }
@@ -65,7 +65,7 @@ pub(super) fn judged(error: TrainingError, detector: &str) -> anyhow::Error {
     let is_unreadable = matches!(
         &error,
         TrainingError::Source(source)
-            if !matches!(source, NothingMatches { .. } | Pattern { .. } | Format { .. } | SameName { .. })
+            if !matches!(source, NothingMatches { .. } | Pattern { .. } | CompressedColumns { .. } | SameName { .. })
     );
     let error = anyhow::Error::from(error).context(format!("detector `{detector}`"));
     if is_failure || is_unreadable { error } else { Refusal::new(engine::told(&error)).into() }

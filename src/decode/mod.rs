@@ -1,29 +1,62 @@
 //! Records to event batches: one event or one reject for each record, in their order.
 //!
-//! A decoder knows the configured fields and one format; it knows no source. Whatever the bytes are, it neither fails nor
+//! A decoder knows the configured fields and the formats; it knows no source. Whatever the bytes are, it neither fails nor
 //! panics: what cannot become an event is a [`Reject`] with its offset and a reason of a closed set. Which event or which
 //! reason a record becomes depends on that record alone, not on its batch or on what the decoder saw before.
 
 use crate::domain::batch::EventBatch;
-use crate::domain::raw::RawBatch;
+use crate::domain::raw::{Form, RawBatch};
 use crate::domain::reject::Reject;
+use crate::domain::schema::EventSchema;
 
 pub mod admission;
+mod columnar;
 mod columns;
+pub mod csv;
 mod dictionary;
+mod events;
 pub mod json;
+mod number;
+mod record;
 pub mod refused;
+mod simd;
+mod text;
 mod time;
+mod value;
 
-/// A format.
+/// Texts of a batch are kept with 31-bit positions, beside those of earlier batches.
+const BATCH_BYTES_MAX: usize = 1 << 30;
+
+/// What makes events of records.
 pub trait Decode {
     /// One event or one reject for each record, in their order.
     fn decode(&mut self, raw: &RawBatch, partition_name: &str) -> Decoded;
 }
 
-impl Decode for json::JsonDecoder {
+/// Decodes whatever a source hands on, by the form of each batch.
+pub struct Decoder {
+    json: json::JsonDecoder,
+    csv: csv::CsvDecoder,
+    columns: columnar::ColumnsDecoder,
+}
+
+impl Decoder {
+    pub fn new(schema: &EventSchema) -> Result<Decoder, DecodeError> {
+        Ok(Decoder {
+            json: json::JsonDecoder::new(schema)?,
+            csv: csv::CsvDecoder::new(schema)?,
+            columns: columnar::ColumnsDecoder::new(schema)?,
+        })
+    }
+}
+
+impl Decode for Decoder {
     fn decode(&mut self, raw: &RawBatch, partition_name: &str) -> Decoded {
-        json::JsonDecoder::decode(self, raw, partition_name)
+        match &raw.form {
+            Form::Objects => self.json.decode(raw, partition_name),
+            Form::Cells(layout) => self.csv.decode(raw, layout, partition_name),
+            Form::Columns(columns) => self.columns.decode(raw, columns, partition_name),
+        }
     }
 }
 
@@ -50,5 +83,5 @@ pub enum DecodeError {
     #[error("records of {bytes} bytes are longer than the {bytes_max} that can be decoded")]
     RecordBytes { bytes: usize, bytes_max: usize },
     #[error("this machine has no {backend:?}")]
-    Backend { backend: json::Backend },
+    Backend { backend: simd::Backend },
 }

@@ -9,8 +9,9 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::decode::admission::TooLate;
+use crate::decode::columnar::row_as_json;
 use crate::domain::ids::Offset;
-use crate::domain::raw::RawBatch;
+use crate::domain::raw::{Form, RawBatch};
 use crate::domain::reject::Reject;
 use crate::domain::schema::time_type;
 use crate::domain::table::LateReason;
@@ -60,7 +61,11 @@ impl<'a> Builder<'a> {
         self.reason.append_value(reason);
         self.event_time.append_option(event_time);
         self.late_by.append_option(late_by);
-        self.payload.append_option((!is_tombstone).then(|| self.raw.payload(record)));
+        match &self.raw.form {
+            // What never had bytes is shown as an object, as it was read.
+            Form::Columns(columns) => self.payload.append_value(row_as_json(columns, record)),
+            _ => self.payload.append_option((!is_tombstone).then(|| self.raw.payload(record))),
+        }
     }
 
     fn finish(mut self) -> RecordBatch {

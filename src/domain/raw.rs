@@ -1,5 +1,9 @@
 //! Records as a source hands them on: bytes with an address, not looked into yet.
 
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+
 use crate::domain::ids::{Offset, PartitionId};
 
 /// The offsets of a raw batch's records, ascending.
@@ -11,10 +15,30 @@ pub enum Offsets {
     Sparse(Vec<i64>),
 }
 
+/// How the values of a batch's records are found.
+#[derive(Clone, Debug)]
+pub enum Form {
+    /// Each payload is an object that names its values itself: JSON.
+    Objects,
+    /// Each payload is a row of delimited cells; what they are, stands above them: CSV.
+    Cells(Arc<CellLayout>),
+    /// The records were columns all along, and have no bytes: record `i` is row `i` of these, and every payload is empty.
+    Columns(RecordBatch),
+}
+
+/// What a file of delimited cells says of itself before its first record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellLayout {
+    pub separator: u8,
+    /// The columns' names, in the order of the cells.
+    pub names: Vec<String>,
+}
+
 /// Records of one partition in the order of their offsets, their payloads in one buffer.
 #[derive(Clone, Debug)]
 pub struct RawBatch {
     pub partition: PartitionId,
+    pub form: Form,
     pub bytes: Vec<u8>,
     /// Record `i` is `bytes[starts[i]..ends[i]]`: no newline, no separator.
     pub starts: Vec<u32>,

@@ -101,6 +101,19 @@ pub const OFFSET: usize = 3;
 pub const FIRST_FIELD: usize = 4;
 
 impl EventSchema {
+    /// Where the values are found that an event is made of: its time's, its key's, its fields'.
+    pub fn paths(&self) -> impl Iterator<Item = &[String]> {
+        let time = match &self.time {
+            TimeSource::Fields { paths, .. } => paths.as_slice(),
+            TimeSource::Received | TimeSource::Counted { .. } => &[],
+        };
+        let key = match &self.key {
+            KeySource::Field(path) => Some(path),
+            KeySource::Partition | KeySource::Record => None,
+        };
+        time.iter().chain(key).chain(self.fields.iter().map(|field| &field.path)).map(Vec::as_slice)
+    }
+
     /// The schema of an event batch: `event_time`, `key`, `partition` (the `PartitionId`), `offset`, then the fields.
     pub fn arrow(&self) -> SchemaRef {
         let own = [

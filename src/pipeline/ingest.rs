@@ -141,7 +141,9 @@ impl Ingest {
         let epoch_every = self.spec.plan.epoch_every;
         let is_overtaken = self.spec.clock.newest_ended.get().is_some_and(|newest| newest >= epoch.0);
         let is_full = self.intake.bytes - self.epoch_bytes >= self.spec.plan.epoch_bytes_max as u64;
-        if elapsed >= epoch_every || is_full || is_overtaken {
+        // What is recorded need not be waited for: the next epoch's marks let the partitions go on that ran ahead.
+        let is_held_up = is_quiet && self.intake.is_held() && self.intake.is_recorded();
+        if elapsed >= epoch_every || is_full || is_overtaken || is_held_up {
             Next::EndEpoch
         } else if is_quiet {
             // Nobody wakes us when the slowest partition has caught up.
@@ -178,7 +180,7 @@ impl Ingest {
     /// Reads a few batches; tells whether nothing was there.
     fn read(&mut self, epoch: Epoch, now: Instant, given: &mut Given) -> Result<bool, SourceError> {
         self.intake.align(self.spec.clock.slowest.get())?;
-        let (records, bytes) = (self.intake.records, self.intake.bytes);
+        let (records, bytes) = (self.intake.records, self.intake.bytes_read());
         let mut is_quiet = true;
         for _ in 0..BATCHES_PER_ACTIVATION {
             let Some(items) = self.intake.read(BATCH_ROWS, now - self.throttled)? else { break };
@@ -194,7 +196,7 @@ impl Ingest {
                 }
             }
         }
-        self.spec.shared.progress.add(self.intake.records - records, self.intake.bytes - bytes);
+        self.spec.shared.progress.add(self.intake.records - records, self.intake.bytes_read() - bytes);
         self.watch.read(epoch, now, &mut self.intake);
         Ok(is_quiet)
     }

@@ -140,6 +140,11 @@ impl Intake {
         Ok((!is_quiet).then_some(items))
     }
 
+    /// How far reading has come in what progress is measured by.
+    pub fn bytes_read(&self) -> u64 {
+        self.reader.bytes_read().unwrap_or(self.bytes)
+    }
+
     /// The partition that holds back the watermark.
     fn furthest_behind(&self) -> Option<PartitionId> {
         let open = self.partitions.iter().filter(|(_, state)| state.phase != Phase::Ended && !state.is_paused);
@@ -277,6 +282,11 @@ impl Intake {
     /// Whether a partition waits for others to catch up.
     pub fn is_held(&self) -> bool {
         self.partitions.values().any(|state| state.is_paused)
+    }
+
+    /// Whether all that will ever come is there already, so that silence never means waiting.
+    pub fn is_recorded(&self) -> bool {
+        self.until == Until::Closed
     }
 
     /// Whether nothing will ever come any more.

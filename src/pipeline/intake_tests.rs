@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 
 use super::*;
-use crate::decode::json::JsonDecoder;
-use crate::domain::raw::Offsets;
+use crate::decode::Decoder;
+use crate::domain::raw::{Form, Offsets};
 use crate::domain::schema::{EventSchema, KeySource, TimeFormat, TimeSource};
 
 /// Hands on what it was given, one thing a call, and notes what it is told.
@@ -53,6 +53,7 @@ fn records(partition: u64, events: &[(i64, i64)]) -> Read {
     }
     Read::Records(RawBatch {
         partition: PartitionId(partition),
+        form: Form::Objects,
         bytes,
         starts,
         ends,
@@ -78,7 +79,7 @@ fn intake(until: Until, reads: Vec<Read>) -> (Intake, std::rc::Rc<std::cell::Ref
     };
     let script = Script { reads: reads.into(), ..Script::default() };
     let told = script.told.clone();
-    let decoder = Box::new(JsonDecoder::new(&schema).unwrap());
+    let decoder = Box::new(Decoder::new(&schema).unwrap());
     (Intake::new(0, Box::new(script), decoder, spec(), vec![begin(0), begin(1)], until), told)
 }
 

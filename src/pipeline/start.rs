@@ -13,8 +13,7 @@ use crate::checkpoint::manifest::{
     Checkpoint, ModelFrom, ModelSchedule, PartitionState, Sequence, StagedRows, StateObject,
 };
 use crate::checkpoint::places::Generation;
-use crate::decode::Decode;
-use crate::decode::json::JsonDecoder;
+use crate::decode::{Decode, Decoder};
 use crate::domain::ids::{Epoch, Offset, PartitionId};
 use crate::domain::time::EventTime;
 use crate::pipeline::PipelineError;
@@ -51,7 +50,7 @@ impl Process {
         let source = match &spec.source {
             SourceSpec::Kafka(kafka) => Source::Kafka(KafkaClient::connect(kafka)?),
             SourceSpec::Files(files) => {
-                let found = discover(&files.paths)?;
+                let found = discover(files)?;
                 shared.progress.expect_bytes(found.iter().map(|file| file.bytes).sum());
                 Source::Files(files.clone(), found)
             }
@@ -263,14 +262,13 @@ fn ends(spec: &PipelineSpec, process: &Process) -> Result<Option<BTreeMap<u64, i
 /// The time of each file's first event: its watermark before it is read follows from it.
 fn firsts(spec: &PipelineSpec, process: &Process) -> Result<BTreeMap<String, i64>, PipelineError> {
     let Source::Files(files, found) = &process.source else { return Ok(BTreeMap::new()) };
-    let mut decoder = JsonDecoder::new(&spec.events)?;
+    let mut decoder = Decoder::new(&spec.events)?;
     let mut firsts = BTreeMap::new();
     for file in found {
-        let raw = first_records(files, file, FIRST_RECORDS)?;
-        let decoded = decoder.decode(&raw, &file.partition.name);
-        if let Some(first) = decoded.events.times().first() {
-            firsts.insert(file.partition.name.clone(), *first);
-        }
+        let name = &file.partition.name;
+        let decoded = first_records(files, file, FIRST_RECORDS)?.into_iter().map(|raw| decoder.decode(&raw, name));
+        let first = decoded.filter_map(|decoded| decoded.events.times().first().copied()).next();
+        firsts.extend(first.map(|first| (name.clone(), first)));
     }
     Ok(firsts)
 }
@@ -345,7 +343,7 @@ pub fn intake(
         Begin { partition, next, seen: time(seen), first: time(first) }
     };
     let begins = mine.into_iter().map(begin).collect();
-    let decoder: Box<dyn Decode> = Box::new(JsonDecoder::new(&spec.events)?);
+    let decoder: Box<dyn Decode> = Box::new(Decoder::new(&spec.events)?);
     Ok(Intake::new(worker, reader, decoder, spec.watermark.clone(), begins, spec.until))
 }
 

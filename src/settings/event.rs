@@ -12,12 +12,15 @@ use super::fields::{self, Fields};
 use super::reader::Reader;
 use super::source::SourceSection;
 use super::tree::{Node, Value};
-use super::value::{Read, instant, listed, nearest_or_all, positive_duration, shown, size, text, texts};
+use super::value::{
+    Read, distinct_texts, instant, listed, nearest_or_all, one_of, positive_duration, shown, size, text, texts,
+};
 
 /// `[event]` of the configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventSection {
     pub format: EventFormat,
+    pub csv: CsvSection,
     pub schema: EventSchema,
 }
 
@@ -26,6 +29,27 @@ pub struct EventSection {
 pub enum EventFormat {
     /// One object a message or line.
     Json,
+    /// Rows of cells below a header.
+    Csv,
+    /// Columns.
+    Parquet,
+}
+
+/// `[event.csv]`: what a delimited file does not say itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CsvSection {
+    /// None: the most frequent of `,`, `;`, tab and `|` in the header.
+    pub separator: Option<u8>,
+    /// Lines before the header that begin with it are passed over.
+    pub comment: Option<u8>,
+    /// The columns' names, where the files have no header.
+    pub header: Option<Vec<String>>,
+}
+
+impl Default for CsvSection {
+    fn default() -> CsvSection {
+        CsvSection { separator: None, comment: Some(b'#'), header: None }
+    }
 }
 
 /// Kafka's own default limit for a record.
@@ -34,6 +58,7 @@ const RECORD_BYTES_MAX: u64 = 1 << 20;
 /// The section, and the fields' names even where something else is at fault, so that windows can be checked against them.
 pub(super) fn read(reader: Reader<'_>, source: Option<&SourceSection>) -> (Option<EventSection>, Fields) {
     let format = reader.or("format", EventFormat::Json, format);
+    let csv = reader.section("csv").map(csv).unwrap_or_default();
     let fields = reader.section("fields").map(fields::read).unwrap_or_default();
     let time = time(&reader, &fields);
     let key = reader.required("key", "\"device\"", |node| key(node, &fields));
@@ -41,10 +66,15 @@ pub(super) fn read(reader: Reader<'_>, source: Option<&SourceSection>) -> (Optio
     if matches!(source, Some(SourceSection::Files(_))) {
         refuse_kafka_only(&reader, time.as_ref(), key.as_ref());
     }
+    if matches!(source, Some(SourceSection::Kafka(_))) && format != EventFormat::Json {
+        let cure = "write \"json\"; recordings given with --from are read by what their names end in";
+        reader.fault("format", Wrong::new("records of Kafka are read as JSON only", cure));
+    }
     let is_sound = reader.finish();
     let section = match (time, key) {
         (Some(time), Some(key)) if is_sound => Some(EventSection {
             format,
+            csv,
             schema: EventSchema {
                 time,
                 key,
@@ -58,13 +88,33 @@ pub(super) fn read(reader: Reader<'_>, source: Option<&SourceSection>) -> (Optio
 }
 
 fn format(node: &Node) -> Read<EventFormat> {
-    match text(node)?.as_str() {
-        "json" => Ok(EventFormat::Json),
-        known @ ("csv" | "parquet") => Err(Wrong::new(
-            format!("{known} is not read by this version"),
-            "write the events as JSON, one object a line",
-        )),
-        other => Err(Wrong::new(format!("{} is no format of events", shown(other)), "write \"json\"")),
+    one_of(&[("json", EventFormat::Json), ("csv", EventFormat::Csv), ("parquet", EventFormat::Parquet)])(node)
+}
+
+fn csv(reader: Reader<'_>) -> CsvSection {
+    let separator = reader.optional("separator", separator);
+    let comment = reader.optional("comment", comment);
+    let header = reader.optional("header", distinct_texts);
+    reader.finish();
+    CsvSection { separator, comment: comment.unwrap_or(CsvSection::default().comment), header }
+}
+
+fn separator(node: &Node) -> Read<u8> {
+    const CURE: &str = "write one character such as \",\", \";\", \"\\t\" or \"|\", or leave it out";
+    let text = text(node)?;
+    match text.as_bytes() {
+        [byte] if byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"\"\r\n.+-".contains(byte) => Ok(*byte),
+        _ => Err(Wrong::new(format!("{} cannot separate cells", shown(&text)), CURE)),
+    }
+}
+
+/// An empty text: there are no comments.
+fn comment(node: &Node) -> Read<Option<u8>> {
+    let text = text(node)?;
+    match text.as_bytes() {
+        [] => Ok(None),
+        [byte] if byte.is_ascii_graphic() => Ok(Some(*byte)),
+        _ => Err(Wrong::new(format!("{} cannot begin a comment", shown(&text)), "write one character, or none")),
     }
 }
 

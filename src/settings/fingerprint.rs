@@ -10,7 +10,7 @@ use crate::domain::schema::{Constant, FieldSpec, KeySource, TimeFormat, TimeSour
 use crate::domain::time::micros;
 use crate::windows::spec::WindowSpec;
 
-use super::event::{EventSection, kind_name};
+use super::event::{EventFormat, EventSection, kind_name};
 use super::{Settings, SourceSection};
 
 /// A digest for each section whose change would mix two meanings in one state, by its name: `source`, `event`, `windows.<name>`. All
@@ -63,7 +63,12 @@ fn event(section: &EventSection) -> String {
         KeySource::Record => "record".to_owned(),
     };
     let fields: Vec<String> = schema.fields.iter().map(field).collect();
-    format!("json\ntime {time}\nkey {key}\nrecord_bytes_max {}\n{}", schema.record_bytes_max, fields.join("\n"))
+    let format = match section.format {
+        EventFormat::Json => "json".to_owned(),
+        EventFormat::Csv => format!("csv {:?}", section.csv),
+        EventFormat::Parquet => "parquet".to_owned(),
+    };
+    format!("{format}\ntime {time}\nkey {key}\nrecord_bytes_max {}\n{}", schema.record_bytes_max, fields.join("\n"))
 }
 
 fn time_format(format: &TimeFormat) -> String {

@@ -31,7 +31,7 @@ use crate::domain::watermark::WatermarkSpec;
 use crate::windows::spec::WindowSpec;
 
 pub use detectors::{DetectorSection, OnFailure};
-pub use event::{EventFormat, EventSection};
+pub use event::{CsvSection, EventFormat, EventSection};
 pub use fault::{Fault, Faults, Place};
 pub use fingerprint::Fingerprint;
 pub use http::{HttpSection, Listen};

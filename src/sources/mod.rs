@@ -43,6 +43,11 @@ pub trait Reader {
     /// Tells which partition holds back the others. A reader that chooses what it reads next chooses this one.
     fn prefer(&mut self, _partition: PartitionId) {}
 
+    /// How many bytes of what progress is measured by have been read; none: those of the records.
+    fn bytes_read(&self) -> Option<u64> {
+        None
+    }
+
     /// Stops handing on records of a partition, or goes on exactly where it stopped. A partition that is not this worker's is ignored.
     fn pause(&mut self, partition: PartitionId) -> Result<(), SourceError>;
     fn resume(&mut self, partition: PartitionId) -> Result<(), SourceError>;
@@ -65,8 +70,10 @@ pub enum SourceError {
     NothingMatches { pattern: String },
     #[error("`{pattern}` is not a usable pattern: {fault}")]
     Pattern { pattern: String, fault: String },
-    #[error("`{path}` is not a format that can be read: its name should end in {wanted}")]
-    Format { path: String, wanted: &'static str },
+    #[error("`{path}` is Parquet in another compression: unpack it first")]
+    CompressedColumns { path: String },
+    #[error("`{path}` is damaged: nothing can be read from record {offset} on")]
+    Damaged { path: String, offset: Offset, source: std::io::Error },
     #[error("`{first}` and `{second}` would both be partition `{name}`: name the folder above them instead")]
     SameName { name: String, first: String, second: String },
     #[error("`{path}` shrank from {had} to {has} bytes while it was read")]

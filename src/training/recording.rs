@@ -5,9 +5,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::decode::Decode;
 use crate::decode::admission::Admission;
-use crate::decode::json::JsonDecoder;
+use crate::decode::{Decode, Decoder};
 use crate::domain::batch::EventBatch;
 use crate::domain::ids::PartitionId;
 use crate::domain::raw::RawBatch;
@@ -54,7 +53,7 @@ pub struct Counts {
 /// Recorded files while they are read.
 pub(super) struct Recording {
     reader: FileReader,
-    decoder: Box<dyn Decode>,
+    decoder: Decoder,
     files: BTreeMap<PartitionId, File>,
     order: Order,
     out_of_orderness: std::time::Duration,
@@ -70,20 +69,15 @@ struct File {
     ended: bool,
 }
 
-/// How a format's records become events. Every format is chosen here.
-fn decoder(events: &EventSchema) -> Result<Box<dyn Decode>, TrainingError> {
-    Ok(Box::new(JsonDecoder::new(events)?))
-}
-
 impl Recording {
     pub(super) fn open(spec: &RecordingSpec, order: Order) -> Result<Recording, TrainingError> {
-        let found = discover(&spec.files.paths)?;
-        let mut decoder = decoder(&spec.events)?;
+        let found = discover(&spec.files)?;
+        let mut decoder = Decoder::new(&spec.events)?;
         let mut files = BTreeMap::new();
         for file in &found {
             let first = match order {
                 Order::ByName => EventTime::MIN,
-                Order::ByTime => first_event(spec, file, decoder.as_mut())?,
+                Order::ByTime => first_event(spec, file, &mut decoder)?,
             };
             let admission = Admission::new(&spec.watermark, EventTime::MIN);
             files.insert(file.partition.id, File { name: file.partition.name.clone(), admission, first, ended: false });
@@ -100,7 +94,7 @@ impl Recording {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        Counts { bytes: self.reader.bytes_read(), ..self.counts }
+        Counts { bytes: self.reader.bytes_read().unwrap_or_default(), ..self.counts }
     }
 
     /// Up to where everything has been given; `MAX` at the end.
@@ -168,12 +162,9 @@ impl File {
 }
 
 /// The time of a file's first event; before everything where its first records hold none.
-fn first_event(
-    spec: &RecordingSpec,
-    file: &FilePartition,
-    decoder: &mut dyn Decode,
-) -> Result<EventTime, TrainingError> {
+fn first_event(spec: &RecordingSpec, file: &FilePartition, decoder: &mut Decoder) -> Result<EventTime, TrainingError> {
     let raw = first_records(&spec.files, file, FIRST_RECORDS)?;
-    let decoded = decoder.decode(&raw, &file.partition.name);
-    Ok(decoded.events.times().first().map_or(EventTime::MIN, |time| EventTime(*time)))
+    let decoded = raw.iter().map(|raw| decoder.decode(raw, &file.partition.name));
+    let first = decoded.filter_map(|decoded| decoded.events.times().first().copied()).next();
+    Ok(first.map_or(EventTime::MIN, EventTime))
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use arrow::datatypes::{DataType, Fields};
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
-use crate::decode::json::JsonDecoder;
+use crate::decode::{Decode, Decoder};
 use crate::domain::batch::EventBatch;
+use crate::domain::raw::{Form, RawBatch};
 use crate::domain::reject::RejectReason;
 use crate::domain::schema::{EventSchema, KeySource, TimeSource};
 use crate::settings::{Draft, nearest, quoted};
@@ -29,7 +31,7 @@ pub(super) fn judge(draft: &Draft, key: &str, sample: &Sample) -> Vec<Finding> {
         let cure = "check again once there are some, or give recordings with --from";
         return vec![Finding::warning(key, "there are no records yet to compare with [event]", cure)];
     }
-    let mut decoder = match JsonDecoder::new(schema) {
+    let mut decoder = match Decoder::new(schema) {
         Ok(decoder) => decoder,
         Err(error) => return vec![Finding::fault("event", error.to_string(), "change it in [event]")],
     };
@@ -112,7 +114,7 @@ fn refused(source: &str, rejects: &Rejects, records: usize, is_some_accepted: bo
         _ => (
             source.to_owned(),
             format!("the record is {}", name.replace('_', " ")),
-            "give records of one JSON object each",
+            "give records of one JSON object each, or rows with as many cells as the header",
         ),
     };
     let problem = format!(
@@ -137,14 +139,40 @@ impl Keys {
     fn of(sample: &Sample) -> Keys {
         let mut keys = Keys::default();
         for (_, batch) in sample {
-            for index in 0..batch.len() {
-                if let Ok(value @ Value::Object(_)) = serde_json::from_slice(batch.payload(index)) {
-                    keys.objects += 1;
-                    keys.add(&value, &mut Vec::new());
+            match &batch.form {
+                Form::Objects => keys.add_objects(batch),
+                Form::Cells(layout) => {
+                    keys.objects += batch.len();
+                    let paths = layout.names.iter().map(|name| vec![name.clone()]);
+                    paths.for_each(|path| *keys.counts.entry(path).or_default() += batch.len());
+                }
+                Form::Columns(columns) => {
+                    keys.objects += batch.len();
+                    keys.add_columns(columns.schema().fields(), batch.len(), &mut Vec::new());
                 }
             }
         }
         keys
+    }
+
+    fn add_objects(&mut self, batch: &RawBatch) {
+        for index in 0..batch.len() {
+            if let Ok(value @ Value::Object(_)) = serde_json::from_slice(batch.payload(index)) {
+                self.objects += 1;
+                self.add(&value, &mut Vec::new());
+            }
+        }
+    }
+
+    fn add_columns(&mut self, fields: &Fields, rows: usize, path: &mut Vec<String>) {
+        for field in fields {
+            path.push(field.name().clone());
+            match field.data_type() {
+                DataType::Struct(inner) if path.len() < DEPTH_MAX => self.add_columns(inner, rows, path),
+                _ => *self.counts.entry(path.clone()).or_default() += rows,
+            }
+            path.pop();
+        }
     }
 
     fn add(&mut self, value: &Value, path: &mut Vec<String>) {
@@ -193,7 +221,9 @@ fn absent(schema: &EventSchema, keys: &Keys) -> Vec<Finding> {
     let unused = keys.counts.iter().filter(|(path, _)| wanted.iter().all(|one| one.path != path.as_slice()));
     let unused: BTreeMap<String, usize> = unused.map(|(path, count)| (path.join("."), *count)).collect();
     let names: Vec<&str> = unused.keys().map(String::as_str).collect();
-    let is_there = |path: &[String]| keys.counts.keys().any(|found| found.starts_with(path));
+    // A cell's name is one, with its dots.
+    let is_there =
+        |path: &[String]| keys.counts.keys().any(|found| found.starts_with(path) || *found == [path.join(".")]);
     let judge = |one: &Wanted<'_>| {
         let name = one.path.join(".");
         let problem = format!("none of the sample's {} has `{name}`", counted(keys.objects, "record"));

@@ -26,7 +26,12 @@ pub(super) type Sample = Vec<(String, RawBatch)>;
 pub(super) fn of_files(spec: &FilesSpec, found: &[FilePartition]) -> Result<Sample, SourceError> {
     let chosen = found.iter().step_by(found.len().div_ceil(FILES).max(1));
     let each = RECORDS.div_ceil(found.len().clamp(1, FILES));
-    chosen.map(|file| Ok((file.partition.name.clone(), first_records(spec, file, each)?))).collect()
+    let mut sample = Sample::new();
+    for file in chosen {
+        let records = first_records(spec, file, each)?.into_iter();
+        sample.extend(records.map(|batch| (file.partition.name.clone(), batch)));
+    }
+    Ok(sample)
 }
 
 /// The first records of the first simulated partitions.

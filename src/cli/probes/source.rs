@@ -23,10 +23,13 @@ pub(super) fn probe(asked: &Asked) -> Vec<Finding> {
 }
 
 fn recordings(key: &str, paths: &[String], draft: &Draft) -> Vec<Finding> {
+    let Some(event) = &draft.event else { return Vec::new() };
+    // All values, so that those which nothing names are seen too.
+    let spec = |paths: &[String]| FilesSpec { wanted: Vec::new(), ..engine::files(paths.to_vec(), event) };
     // One by one, so that each path that is wrong is named.
-    let alone = paths.iter().filter_map(|path| discover(std::slice::from_ref(path)).err());
+    let alone = paths.iter().filter_map(|path| discover(&spec(std::slice::from_ref(path))).err());
     let mut faults: Vec<Finding> = alone.map(|error| unreadable(key, &error)).collect();
-    let found = match discover(paths) {
+    let found = match discover(&spec(paths)) {
         Ok(found) => found,
         Err(error) if faults.is_empty() => return vec![unreadable(key, &error)],
         Err(_) => return std::mem::take(&mut faults),
@@ -35,9 +38,7 @@ fn recordings(key: &str, paths: &[String], draft: &Draft) -> Vec<Finding> {
     let size = bytesize::ByteSize::b(bytes).display().iec().to_string();
     let data = json!({ "files": found.len(), "bytes": bytes });
     faults.push(Finding::seen("recordings", format!("{}, {size}", counted(found.len(), "file")), data));
-    let Some(event) = &draft.event else { return faults };
-    let spec: FilesSpec = engine::files(paths.to_vec(), &event.schema);
-    match sample::of_files(&spec, &found) {
+    match sample::of_files(&spec(paths), &found) {
         Ok(sample) => faults.extend(compare::judge(draft, key, &sample)),
         Err(error) => faults.push(unreadable(key, &error)),
     }
@@ -48,7 +49,8 @@ fn unreadable(key: &str, error: &SourceError) -> Finding {
     let cure = match error {
         SourceError::NothingMatches { .. } => "name a file, a folder, or a glob that matches something",
         SourceError::Pattern { .. } => "write * for any text, ** for any folders",
-        SourceError::Format { .. } => "name recordings of JSON, one object a line",
+        SourceError::CompressedColumns { .. } => "unpack it: Parquet is compressed in itself",
+        SourceError::Damaged { .. } => "look whether the file is whole",
         SourceError::SameName { .. } => "name the folder above them",
         _ => "look whether the file is there and may be read",
     };

@@ -7,9 +7,9 @@
 //! - `Shape::Faulty`: some token is not valid (that the bytes are UTF-8 is for the caller to check, if `has_beyond_ascii`).
 
 use super::lexer;
-use super::record::Record;
-use super::simd::{Mask, Simd};
 use super::strange::{self, Strange};
+use crate::decode::record::Record;
+use crate::decode::simd::{Mask, Simd};
 
 /// What `scan` proved about a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -346,7 +346,7 @@ impl Members {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::json::simd::{Backend, Work};
+    use crate::decode::simd::{Backend, Work};
 
     struct Scan<'a>(&'a mut Index, Record<'a>);
 

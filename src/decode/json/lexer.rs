@@ -1,5 +1,7 @@
 //! Tokens from plain code, one byte at a time: the reference for stage 1, and the judge of what it calls faulty.
 
+use crate::decode::number::number_length;
+
 /// Marks the first byte of each token in `tokens`, one bit a byte. False if there is a byte that belongs to none, or a token
 /// that is not of the grammar.
 pub(super) fn find_tokens(record: &[u8], tokens: &mut [u64]) -> bool {
@@ -58,33 +60,6 @@ pub(super) fn literal_length(rest: &[u8]) -> usize {
         [b'f', b'a', b'l', b's', b'e', ..] => 5,
         _ => 0,
     }
-}
-
-/// The length of the number at the start of `rest`; 0 if there is none.
-pub(super) fn number_length(rest: &[u8]) -> usize {
-    let digits_end = |from: usize| {
-        from + rest.get(from..).map_or(0, |rest| rest.iter().take_while(|byte| byte.is_ascii_digit()).count())
-    };
-    let first = usize::from(rest.first() == Some(&b'-'));
-    let mut end = digits_end(first);
-    if end == first || (rest[first] == b'0' && end > first + 1) {
-        return 0;
-    }
-    if rest.get(end) == Some(&b'.') {
-        let fraction = end + 1;
-        end = digits_end(fraction);
-        if end == fraction {
-            return 0;
-        }
-    }
-    if matches!(rest.get(end), Some(b'e' | b'E')) {
-        let digits = end + 1 + usize::from(matches!(rest.get(end + 1), Some(b'+' | b'-')));
-        end = digits_end(digits);
-        if end == digits {
-            return 0;
-        }
-    }
-    end
 }
 
 #[cfg(test)]

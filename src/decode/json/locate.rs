@@ -8,11 +8,11 @@
 
 use super::index::{Index, Shape};
 use super::paths::{NONE, Paths};
-use super::record::Record;
-use super::simd::Simd;
 use super::template::{Templates, value_after};
 use super::tokens::Tokens;
 use super::walk::Walk;
+use crate::decode::record::Record;
+use crate::decode::simd::Simd;
 use crate::domain::reject::RejectReason;
 
 /// Finds values in records, and remembers what the records before looked like.

@@ -9,23 +9,16 @@
 //! events  read those values, and only those, into the columns of the batch.
 //! ```
 //!
-//! Files by what they know: bytes (`simd`), tokens (`index`, `strange`, `lexer`), keys (`paths`, `template`, `walk`, `locate`), values
-//! (`decimal`, `spelling`, `float`, `integer`, `string`, `value`), columns (`events`). All `unsafe` is in `simd`.
+//! Files by what they know: tokens (`index`, `strange`, `lexer`), keys (`paths`, `template`, `walk`, `locate`), values (`string`,
+//! `value`); bytes, numbers and columns are known outside, by `simd`, `number` and `events`.
 //!
-//! Numbers may be given as strings, text as numbers or booleans (it keeps their spelling), booleans as 1 and 0. Integers are exact, floats
-//! are the nearest double and never -0.0; what is beyond either is refused. Of equal keys the last wins.
+//! Numbers may be given as strings (`text` says how), text as numbers or booleans (it keeps their spelling), booleans as 1 and 0. Integers
+//! are exact, floats are the nearest double and never -0.0; what is beyond either is refused. Of equal keys the last wins.
 
-mod decimal;
-mod events;
-mod float;
 mod index;
-mod integer;
 mod lexer;
 mod locate;
 mod paths;
-mod record;
-mod simd;
-mod spelling;
 mod strange;
 mod string;
 mod template;
@@ -35,24 +28,19 @@ mod tokens;
 mod value;
 mod walk;
 
-use events::{Events, Source};
 use locate::Locator;
 use paths::Paths;
-use record::Record;
-use simd::{Simd, Work};
+use value::Located;
 
-pub use simd::Backend;
+pub use crate::decode::simd::Backend;
 
-use crate::decode::{DecodeError, Decoded};
+use crate::decode::events::{Address, Events};
+use crate::decode::record::Record;
+use crate::decode::simd::{Simd, Work};
+use crate::decode::{BATCH_BYTES_MAX, DecodeError, Decoded};
 use crate::domain::raw::RawBatch;
 use crate::domain::reject::{Reject, RejectReason};
 use crate::domain::schema::EventSchema;
-
-/// Positions in a record are kept in 32 bits, one value of which means "none".
-const RECORD_BYTES_MAX: usize = u32::MAX as usize - 1;
-/// Texts of a batch are kept with 31-bit positions, beside those of earlier batches.
-const BATCH_BYTES_MAX: usize = 1 << 30;
-const FIELDS_MAX: usize = 65_536;
 
 /// Decodes batches of JSON records by one schema.
 pub struct JsonDecoder {
@@ -72,14 +60,12 @@ impl JsonDecoder {
         if !backend.is_available() {
             return Err(DecodeError::Backend { backend });
         }
-        if schema.record_bytes_max > RECORD_BYTES_MAX {
-            return Err(DecodeError::RecordBytes { bytes: schema.record_bytes_max, bytes_max: RECORD_BYTES_MAX });
-        }
-        if schema.fields.len() > FIELDS_MAX {
-            return Err(DecodeError::TooManyFields { fields: schema.fields.len(), fields_max: FIELDS_MAX });
-        }
+        let events = Events::new(schema)?;
         let mut paths = Paths::new();
-        let events = Events::new(schema, &mut paths)?;
+        for path in events.places() {
+            // In their order, so that both number them alike.
+            paths.add(path);
+        }
         Ok(JsonDecoder { backend, record_bytes_max: schema.record_bytes_max, locator: Locator::new(paths), events })
     }
 
@@ -100,7 +86,7 @@ impl JsonDecoder {
             return Err(RejectReason::TooLarge);
         }
         let starts = self.locator.locate(simd, record)?;
-        self.events.push(simd, Source { record, starts, raw, index })
+        self.events.push(&Located { simd, record, starts }, Address { raw, index })
     }
 }
 

@@ -1,7 +1,6 @@
 //! The names wanted of a record, as a tree: found by one look-up for each key of a JSON object.
 
-/// The number of a wanted path; several columns may take their values from one.
-pub(super) type Place = usize;
+use crate::decode::events::Place;
 
 /// Stands for "there is no such value" where the start of a value is kept.
 pub(super) const NONE: u32 = u32::MAX;

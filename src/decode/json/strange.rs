@@ -2,7 +2,7 @@
 
 use super::index::{run_ends, shifted};
 use super::lexer;
-use super::simd::{Mask, Simd};
+use crate::decode::simd::{Mask, Simd};
 
 /// What of these is under way at the end of a block; each one bit unless it says otherwise.
 #[derive(Default)]

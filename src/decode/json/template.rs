@@ -6,8 +6,8 @@
 
 use super::index::Index;
 use super::paths::{NONE, Paths};
-use super::record::Record;
 use super::tokens::Tokens;
+use crate::decode::record::Record;
 
 /// How many orders of keys are remembered.
 const TEMPLATES_MAX: usize = 4;

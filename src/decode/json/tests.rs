@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt32Type};
 use super::{Backend, JsonDecoder};
 use crate::decode::Decoded;
 use crate::domain::ids::{Offset, PartitionId};
-use crate::domain::raw::{Offsets, RawBatch};
+use crate::domain::raw::{Form, Offsets, RawBatch};
 use crate::domain::schema::{EventSchema, FIRST_FIELD, FieldKind, FieldSpec, KEY, KeySource, TimeFormat, TimeSource};
 
 /// Records of partition 7 from offset 100 on, with a newline between them.
@@ -28,6 +28,7 @@ fn raw(records: &[impl AsRef<[u8]>]) -> RawBatch {
     }
     RawBatch {
         partition: PartitionId(7),
+        form: Form::Objects,
         bytes,
         starts,
         ends,

@@ -3,9 +3,10 @@
 //! Of two equal keys the last wins, and a repeated parent object clears what the earlier one gave. No recursion: a record's depth costs
 //! neither stack nor memory.
 
-use super::paths::{NONE, Paths, Place};
+use super::paths::{NONE, Paths};
 use super::string::unescape;
 use super::tokens::Tokens;
+use crate::decode::events::Place;
 use crate::domain::reject::RejectReason;
 
 /// How deep objects and arrays may stand in each other, the record itself included; as serde_json has it.

@@ -1,26 +1,38 @@
 //! Recorded files as a source: each file is a partition, each record's offset its place in the file.
 //!
 //! Promise: the same paths give the same partitions with the same names and ids on every machine, and reading can go on at
-//! any record. Formats and places are told apart at one seam each: [`FileFormat`] says how a file is cut into records, and
-//! `lines::Lines` cuts whatever can be read as bytes, so a compressed or remote file is another thing to read from.
+//! any record. Formats and places are told apart at one seam each: `format` says what a file is, `input` gives its bytes, and
+//! `cutter` and `columns` make records of them.
 
-mod lines;
+mod cells;
+mod columns;
+mod cutter;
+mod format;
+mod input;
 mod names;
 mod reader;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use cells::CellOptions;
+pub use format::{Compression, FileFormat};
 pub use reader::{FileReader, first_records};
 
 use crate::domain::ids::PartitionId;
 use crate::sources::{Partition, SourceError};
+use format::Told;
 
 /// The recordings of a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilesSpec {
     /// Files, folders (with all folders in them) and glob patterns.
     pub paths: Vec<String>,
+    /// What files are whose names do not say it.
+    pub format: FileFormat,
+    pub cells: CellOptions,
+    /// The paths of the values that are wanted of a record, for formats that need not read the others; none: all.
+    pub wanted: Vec<Vec<String>>,
     /// Of a longer record one byte more than this is handed on, so that it is seen to be too large; the rest is skipped.
     pub record_bytes_max: usize,
     /// How much is read at once.
@@ -34,59 +46,34 @@ impl FilesSpec {
     pub const OPEN_FILES_MAX: usize = 64;
 }
 
-/// How a file is cut into records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileFormat {
-    /// One record a line.
-    Ndjson,
-}
-
-impl FileFormat {
-    /// What a file's name ends in.
-    const ENDINGS: [(&'static str, FileFormat); 3] =
-        [("ndjson", FileFormat::Ndjson), ("jsonl", FileFormat::Ndjson), ("json", FileFormat::Ndjson)];
-    const WANTED: &'static str = "`.ndjson`, `.jsonl` or `.json`";
-
-    /// By the file's name.
-    fn of(path: &Path) -> Option<FileFormat> {
-        let ending = path.extension()?.to_str()?.to_ascii_lowercase();
-        FileFormat::ENDINGS.iter().find(|(known, _)| *known == ending).map(|(_, format)| *format)
-    }
-}
-
 /// A file to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePartition {
     pub partition: Partition,
     pub path: PathBuf,
     pub format: FileFormat,
+    pub compression: Compression,
     /// Its size when it was found, for progress.
     pub bytes: u64,
 }
 
-/// The files that were named, in the natural order of their names, which is that of their ids. A file that is named twice
-/// is one. Files in folders whose ending says that they are something else, and those whose names begin with `.` or `_`, are passed over.
-pub fn discover(paths: &[String]) -> Result<Vec<FilePartition>, SourceError> {
-    let mut found: Vec<(String, PathBuf, FileFormat)> = Vec::new();
-    for named in paths {
+/// The files that were named, in the natural order of their names, which is that of their ids. A file that is named twice is
+/// one. Files in folders whose ending does not say that they are records, and those whose names begin with `.` or `_`, are passed over.
+pub fn discover(spec: &FilesSpec) -> Result<Vec<FilePartition>, SourceError> {
+    let mut found: Vec<(String, PathBuf)> = Vec::new();
+    for named in &spec.paths {
         let before = found.len();
-        for (name, path) in names::expand(named)? {
-            match FileFormat::of(&path) {
-                Some(format) => found.push((name, path, format)),
-                None if names::is_exact(named) => {
-                    return Err(SourceError::Format { path: named.clone(), wanted: FileFormat::WANTED });
-                }
-                None => {}
-            }
-        }
+        let says_nothing = |path: &Path| Told::by(&shown(path), spec.format).format.is_none();
+        let is_exact = names::is_exact(named);
+        found.extend(names::expand(named)?.into_iter().filter(|(_, path)| is_exact || !says_nothing(path)));
         if found.len() == before {
             return Err(SourceError::NothingMatches { pattern: named.clone() });
         }
     }
-    let mut by_file: BTreeMap<PathBuf, (String, PathBuf, FileFormat)> = BTreeMap::new();
-    for (name, path, format) in found {
+    let mut by_file: BTreeMap<PathBuf, (String, PathBuf)> = BTreeMap::new();
+    for (name, path) in found {
         let file = path.canonicalize().map_err(|source| SourceError::File { path: shown(&path), source })?;
-        by_file.entry(file).or_insert((name, path, format));
+        by_file.entry(file).or_insert((name, path));
     }
     let mut files: Vec<_> = by_file.into_values().collect();
     files.sort_by(|one, other| names::natural_order(&one.0, &other.0));
@@ -94,11 +81,18 @@ pub fn discover(paths: &[String]) -> Result<Vec<FilePartition>, SourceError> {
         let (first, second) = (shown(&pair[0].1), shown(&pair[1].1));
         return Err(SourceError::SameName { name: pair[0].0.clone(), first, second });
     }
-    let numbered = files.into_iter().enumerate().map(|(index, (name, path, format))| {
-        let bytes = path.metadata().map_err(|source| SourceError::File { path: shown(&path), source })?.len();
-        Ok(FilePartition { partition: Partition { id: PartitionId(index as u64), name }, path, format, bytes })
-    });
-    numbered.collect()
+    files.into_iter().enumerate().map(|(index, (name, path))| found_file(spec, index, name, path)).collect()
+}
+
+fn found_file(spec: &FilesSpec, index: usize, name: String, path: PathBuf) -> Result<FilePartition, SourceError> {
+    let told = Told::by(&shown(&path), spec.format);
+    let format = told.format.unwrap_or(spec.format);
+    if format == FileFormat::Parquet && told.compression != Compression::None {
+        return Err(SourceError::CompressedColumns { path: shown(&path) });
+    }
+    let bytes = path.metadata().map_err(|source| SourceError::File { path: shown(&path), source })?.len();
+    let partition = Partition { id: PartitionId(index as u64), name };
+    Ok(FilePartition { partition, path, format, compression: told.compression, bytes })
 }
 
 fn shown(path: &Path) -> String {
@@ -119,10 +113,15 @@ mod tests {
         folder
     }
 
+    fn spec(paths: Vec<String>, format: FileFormat) -> FilesSpec {
+        let (cells, wanted) = (CellOptions::default(), Vec::new());
+        FilesSpec { paths, format, cells, wanted, record_bytes_max: 100, block_bytes: 64, open_files_max: 2 }
+    }
+
     fn check(files: &[&str], named: &[&str], expected: &[&str]) {
         let folder = folder(files);
         let at = |path: &&str| folder.path().join(path).display().to_string();
-        let names = match discover(&named.iter().map(at).collect::<Vec<_>>()) {
+        let names = match discover(&spec(named.iter().map(at).collect(), FileFormat::Ndjson)) {
             Ok(found) => found.into_iter().map(|file| file.partition.name).collect(),
             Err(error) => vec![error.to_string().replace(&folder.path().display().to_string(), "")],
         };
@@ -171,8 +170,20 @@ mod tests {
     fn what_matches_nothing_and_what_cannot_be_read_is_named() {
         check(&["f/a.json"], &["f/*.ndjson"], &["no file matches `/f/*.ndjson`"]);
         check(&["f/a.json"], &["g.json"], &["no file matches `/g.json`"]);
-        let expected =
-            "`/f/a.xml` is not a format that can be read: its name should end in `.ndjson`, `.jsonl` or `.json`";
-        check(&["f/a.xml"], &["f/a.xml"], &[expected]);
+        check(&["f/a.parquet.gz"], &["f"], &["`/f/a.parquet.gz` is Parquet in another compression: unpack it first"]);
+    }
+
+    #[test]
+    fn a_file_that_says_nothing_is_of_the_configured_format_if_it_was_named_itself() {
+        let folder = folder(&["f/a.log", "f/b.txt", "f/c.json.gz"]);
+        let read = |named: &str, format| {
+            let path = folder.path().join(named).display().to_string();
+            let found = discover(&spec(vec![path], format)).unwrap();
+            found.into_iter().map(|file| (file.partition.name, file.format)).collect::<Vec<_>>()
+        };
+        assert_eq!(read("f/a.log", FileFormat::Csv), [("a.log".to_owned(), FileFormat::Csv)]);
+        assert_eq!(read("f", FileFormat::Ndjson), [("c.json.gz".to_owned(), FileFormat::Ndjson)]);
+        let both = [("b.txt".to_owned(), FileFormat::Csv), ("c.json.gz".to_owned(), FileFormat::Ndjson)];
+        assert_eq!(read("f", FileFormat::Csv), both);
     }
 }

@@ -5,13 +5,20 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 
 use crate::domain::ids::{Offset, PartitionId};
-use crate::domain::raw::{Offsets, RawBatch};
-use crate::sources::files::lines::{Limits, Lines, Place};
-use crate::sources::files::{FileFormat, FilePartition, FilesSpec, shown};
+use crate::domain::raw::{Form, RawBatch};
+use crate::sources::files::cells::{self, CellEnds};
+use crate::sources::files::columns::Rows;
+use crate::sources::files::cutter::{Cutter, Ends, Limits, Place};
+use crate::sources::files::input::Input;
+use crate::sources::files::{Compression, FileFormat, FilePartition, FilesSpec, shown};
 use crate::sources::{Read, Reader, SourceError};
 
 /// Reads the files of one worker.
@@ -20,8 +27,8 @@ pub struct FileReader {
     places: HashMap<PartitionId, usize>,
     /// The open ones, the longest unused first.
     open: VecDeque<usize>,
-    open_files_max: usize,
-    limits: Limits,
+    spec: FilesSpec,
+    bytes_read: u64,
     preferred: Option<PartitionId>,
 }
 
@@ -29,6 +36,8 @@ struct Recording {
     file: FilePartition,
     stage: Stage,
     paused: bool,
+    /// How many bytes of the file have been counted as read. It may be opened several times.
+    counted: u64,
 }
 
 enum Stage {
@@ -36,14 +45,26 @@ enum Stage {
     Unread(Offset),
     Open(Box<Opened>),
     /// Closed to make room for others.
-    Parked(Place),
-    Ended(Place),
+    Parked(Parked),
+    Ended,
+}
+
+/// Where a closed file is gone on with.
+struct Parked {
+    place: Place,
+    form: Form,
 }
 
 struct Opened {
-    lines: Lines<File>,
+    contents: Contents,
     /// The size when it was opened: it may grow, but not shrink.
     bytes: u64,
+}
+
+/// What becomes of a file's bytes.
+enum Contents {
+    Cut { cutter: Cutter<Input>, form: Form },
+    Columns(Rows),
 }
 
 impl FileReader {
@@ -56,14 +77,14 @@ impl FileReader {
         let places = files.iter().enumerate().map(|(place, file)| (file.partition.id, place)).collect();
         let recording = |file: FilePartition| {
             let start = start_of(file.partition.id).unwrap_or(Offset(0));
-            Recording { file, stage: Stage::Unread(start), paused: false }
+            Recording { file, stage: Stage::Unread(start), paused: false, counted: 0 }
         };
         FileReader {
             files: files.into_iter().map(recording).collect(),
             places,
             open: VecDeque::new(),
-            open_files_max: spec.open_files_max.max(1),
-            limits: limits(spec),
+            spec: spec.clone(),
+            bytes_read: 0,
             preferred: None,
         }
     }
@@ -77,46 +98,39 @@ impl FileReader {
         out: &mut Vec<Read>,
     ) -> Result<(), SourceError> {
         let Some(&place) = self.places.get(&partition) else { return Ok(()) };
-        if matches!(self.files[place].stage, Stage::Ended(_)) {
+        if matches!(self.files[place].stage, Stage::Ended) {
             return Ok(());
         }
         self.make_room(place);
         let recording = &mut self.files[place];
-        let path = recording.file.path.clone();
-        let opened = recording.open(self.limits)?;
-        match opened.lines.next(partition, rows_max).map_err(|source| failed(&path, source))? {
+        let opened = recording.open(&self.spec)?;
+        let read = opened.next(partition, rows_max);
+        let (next, consumed) = (opened.contents.place().next, opened.contents.consumed(opened.bytes));
+        let seen = opened.bytes.max(consumed);
+        self.bytes_read += consumed.saturating_sub(recording.counted);
+        recording.counted = recording.counted.max(consumed);
+        match read.map_err(|source| failed(&recording.file, next, source))? {
             Some(batch) => out.push(Read::Records(batch)),
             None => {
-                let end = opened.lines.place();
                 // Whoever took records away after they were counted must hear of it.
-                check_size(&path, opened.bytes.max(end.byte))?;
-                recording.stage = Stage::Ended(end);
+                check_size(&recording.file.path, seen)?;
+                recording.stage = Stage::Ended;
                 self.open.retain(|other| *other != place);
-                out.push(Read::Ended { partition, next: Offset(end.next) });
+                out.push(Read::Ended { partition, next: Offset(next) });
             }
         }
         Ok(())
-    }
-
-    /// How many bytes of the files have been read, for progress.
-    pub fn bytes_read(&self) -> u64 {
-        let read = |recording: &Recording| match &recording.stage {
-            Stage::Unread(_) => 0,
-            Stage::Open(opened) => opened.lines.place().byte,
-            Stage::Parked(place) | Stage::Ended(place) => place.byte,
-        };
-        self.files.iter().map(read).sum()
     }
 
     /// Marks a file as used last, and closes the one unused for longest if too many are open.
     fn make_room(&mut self, place: usize) {
         self.open.retain(|other| *other != place);
         self.open.push_back(place);
-        while self.open.len() > self.open_files_max {
+        while self.open.len() > self.spec.open_files_max.max(1) {
             if let Some(idle) = self.open.pop_front()
                 && let Stage::Open(opened) = &self.files[idle].stage
             {
-                self.files[idle].stage = Stage::Parked(opened.lines.place());
+                self.files[idle].stage = Stage::Parked(opened.contents.parked());
             }
         }
     }
@@ -125,7 +139,7 @@ impl FileReader {
 impl Reader for FileReader {
     /// Reads on in the preferred file, else in the first by id.
     fn read(&mut self, rows_max: usize, out: &mut Vec<Read>) -> Result<(), SourceError> {
-        let is_open = |recording: &&Recording| !recording.paused && !matches!(recording.stage, Stage::Ended(_));
+        let is_open = |recording: &&Recording| !recording.paused && !matches!(recording.stage, Stage::Ended);
         let preferred = self.preferred.take().and_then(|partition| self.places.get(&partition));
         let preferred = preferred.map(|place| &self.files[*place]).filter(is_open);
         let next = preferred.or_else(|| self.files.iter().find(is_open));
@@ -137,6 +151,10 @@ impl Reader for FileReader {
 
     fn prefer(&mut self, partition: PartitionId) {
         self.preferred = Some(partition);
+    }
+
+    fn bytes_read(&self) -> Option<u64> {
+        Some(self.bytes_read)
     }
 
     fn pause(&mut self, partition: PartitionId) -> Result<(), SourceError> {
@@ -155,69 +173,131 @@ impl Reader for FileReader {
 }
 
 impl Recording {
-    fn open(&mut self, limits: Limits) -> Result<&mut Opened, SourceError> {
-        let place = match &self.stage {
-            Stage::Open(_) => None,
-            Stage::Unread(start) => Some(Opened::start(&self.file, *start, limits)?),
-            Stage::Parked(place) | Stage::Ended(place) => Some(Opened::at(&self.file, *place, limits)?),
+    fn open(&mut self, spec: &FilesSpec) -> Result<&mut Opened, SourceError> {
+        let opened = match &self.stage {
+            Stage::Open(_) | Stage::Ended => None,
+            Stage::Unread(start) => Some(Opened::start(&self.file, *start, spec)?),
+            Stage::Parked(parked) => Some(Opened::again(&self.file, parked, spec)?),
         };
-        if let Some(opened) = place {
+        if let Some(opened) = opened {
             self.stage = Stage::Open(Box::new(opened));
         }
         match &mut self.stage {
             Stage::Open(opened) => Ok(opened),
-            _ => unreachable!("the stage was set to open above"),
+            _ => unreachable!("a file that has ended is not read, and any other was opened above"),
         }
     }
 }
 
 impl Opened {
-    fn at(file: &FilePartition, place: Place, limits: Limits) -> Result<Opened, SourceError> {
-        let bytes = check_size(&file.path, place.byte)?;
-        let mut input = File::open(&file.path).map_err(|source| failed(&file.path, source))?;
-        input.seek(SeekFrom::Start(place.byte)).map_err(|source| failed(&file.path, source))?;
-        match file.format {
-            FileFormat::Ndjson => Ok(Opened { lines: Lines::at(place, input, limits), bytes }),
-        }
+    /// Goes on where a file was closed.
+    fn again(file: &FilePartition, parked: &Parked, spec: &FilesSpec) -> Result<Opened, SourceError> {
+        let place = parked.place;
+        let seen = if file.compression == Compression::None { place.byte } else { 0 };
+        let bytes = check_size(&file.path, seen)?;
+        let contents = match &parked.form {
+            Form::Columns(_) => Contents::columns(file, place.next, spec),
+            Form::Objects => Contents::cut(file, place, Ends::Lines, Form::Objects, spec),
+            Form::Cells(layout) => {
+                let ends = Ends::Cells(CellEnds::new(layout.separator));
+                Contents::cut(file, place, ends, parked.form.clone(), spec)
+            }
+        };
+        let contents = contents.map_err(|source| failed(file, place.next, source))?;
+        Ok(Opened { contents, bytes })
     }
 
     /// Begins at a record of a file that was perhaps read before, by another process.
-    fn start(file: &FilePartition, offset: Offset, limits: Limits) -> Result<Opened, SourceError> {
-        let mut opened = Opened::at(file, Place::default(), limits)?;
-        match opened.lines.skip_to(offset).map_err(|source| failed(&file.path, source))? {
-            Ok(()) => Ok(opened),
+    fn start(file: &FilePartition, offset: Offset, spec: &FilesSpec) -> Result<Opened, SourceError> {
+        let bytes = check_size(&file.path, 0)?;
+        let mut contents = Contents::begin(file, offset, spec).map_err(|source| failed(file, 0, source))?;
+        let skipped = contents.skip_to(offset);
+        match skipped.map_err(|source| failed(file, contents.place().next, source))? {
+            Ok(()) => Ok(Opened { contents, bytes }),
             Err(records) => Err(SourceError::BeforeOffset { path: shown(&file.path), offset, records }),
+        }
+    }
+
+    fn next(&mut self, partition: PartitionId, rows_max: usize) -> io::Result<Option<RawBatch>> {
+        match &mut self.contents {
+            Contents::Cut { cutter, form } => cutter.next(partition, form, rows_max),
+            Contents::Columns(rows) => rows.next(partition, rows_max),
         }
     }
 }
 
-/// A file's first records, at most `count`, to see when it begins.
-pub fn first_records(spec: &FilesSpec, file: &FilePartition, count: usize) -> Result<RawBatch, SourceError> {
-    let mut opened = Opened::at(file, Place::default(), limits(spec))?;
-    let first = opened.lines.next(file.partition.id, count).map_err(|source| failed(&file.path, source))?;
-    let mut first = first.unwrap_or_else(|| nothing(file.partition.id));
-    while first.len() < count {
-        let more = opened.lines.next(file.partition.id, count - first.len());
-        let Some(more) = more.map_err(|source| failed(&file.path, source))? else { break };
-        let shift = first.bytes.len() as u32;
-        first.bytes.extend_from_slice(&more.bytes);
-        first.starts.extend(more.starts.iter().map(|start| start + shift));
-        first.ends.extend(more.ends.iter().map(|end| end + shift));
+impl Contents {
+    fn begin(file: &FilePartition, offset: Offset, spec: &FilesSpec) -> io::Result<Contents> {
+        let place = Place::default();
+        match file.format {
+            FileFormat::Ndjson => Contents::cut(file, place, Ends::Lines, Form::Objects, spec),
+            FileFormat::Parquet => Contents::columns(file, offset.0, spec),
+            FileFormat::Csv => {
+                let input = Input::open(File::open(&file.path)?, file.compression, 0)?;
+                let mut cutter = Cutter::at(place, input, limits(spec), Ends::Lines)?;
+                let form = Form::Cells(cells::begin(&mut cutter, &spec.cells)?);
+                Ok(Contents::Cut { cutter, form })
+            }
+        }
     }
-    Ok(first)
+
+    fn cut(file: &FilePartition, place: Place, ends: Ends, form: Form, spec: &FilesSpec) -> io::Result<Contents> {
+        let input = Input::open(File::open(&file.path)?, file.compression, place.byte)?;
+        Ok(Contents::Cut { cutter: Cutter::at(place, input, limits(spec), ends)?, form })
+    }
+
+    fn columns(file: &FilePartition, next: i64, spec: &FilesSpec) -> io::Result<Contents> {
+        Ok(Contents::Columns(Rows::open(File::open(&file.path)?, next, &spec.wanted)?))
+    }
+
+    fn skip_to(&mut self, offset: Offset) -> io::Result<Result<(), u64>> {
+        match self {
+            Contents::Cut { cutter, .. } => cutter.skip_to(offset),
+            Contents::Columns(rows) if offset.0 as u64 > rows.rows() => Ok(Err(rows.rows())),
+            Contents::Columns(_) => Ok(Ok(())),
+        }
+    }
+
+    fn place(&self) -> Place {
+        match self {
+            Contents::Cut { cutter, .. } => cutter.place(),
+            Contents::Columns(rows) => Place { next: rows.next_row(), ..Place::default() },
+        }
+    }
+
+    fn parked(&self) -> Parked {
+        let form = match self {
+            Contents::Cut { form, .. } => form.clone(),
+            Contents::Columns(_) => Form::Columns(RecordBatch::new_empty(Arc::new(Schema::empty()))),
+        };
+        Parked { place: self.place(), form }
+    }
+
+    /// How many of the file's bytes were read; of columns a share as large as that of the rows.
+    fn consumed(&self, bytes: u64) -> u64 {
+        match self {
+            Contents::Cut { cutter, .. } => cutter.input().consumed(),
+            Contents::Columns(rows) if rows.rows() == 0 => bytes,
+            Contents::Columns(rows) => {
+                let share = u128::from(bytes) * rows.next_row().max(0) as u128 / u128::from(rows.rows());
+                u64::try_from(share).unwrap_or(bytes)
+            }
+        }
+    }
 }
 
-fn nothing(partition: PartitionId) -> RawBatch {
-    RawBatch {
-        partition,
-        bytes: Vec::new(),
-        starts: Vec::new(),
-        ends: Vec::new(),
-        offsets: Offsets::Dense { first: Offset(0) },
-        received: None,
-        keys: None,
-        tombstones: Vec::new(),
+/// A file's first records, at most `count`, to see when it begins and what it holds.
+pub fn first_records(spec: &FilesSpec, file: &FilePartition, count: usize) -> Result<Vec<RawBatch>, SourceError> {
+    let mut opened = Opened::start(file, Offset(0), spec)?;
+    let (mut first, mut records) = (Vec::new(), 0);
+    while records < count {
+        let more = opened.next(file.partition.id, count - records);
+        let next = opened.contents.place().next;
+        let Some(more) = more.map_err(|source| failed(file, next, source))? else { break };
+        records += more.len();
+        first.push(more);
     }
+    Ok(first)
 }
 
 fn limits(spec: &FilesSpec) -> Limits {
@@ -227,20 +307,36 @@ fn limits(spec: &FilesSpec) -> Limits {
 
 /// The file's size, which must not be less than what has been seen of it.
 fn check_size(path: &Path, seen: u64) -> Result<u64, SourceError> {
-    let has = path.metadata().map_err(|source| failed(path, source))?.len();
+    let has = path.metadata().map_err(|source| SourceError::File { path: shown(path), source })?.len();
     if has < seen { Err(SourceError::Shrank { path: shown(path), had: seen, has }) } else { Ok(has) }
 }
 
-fn failed(path: &Path, source: std::io::Error) -> SourceError {
-    SourceError::File { path: shown(path), source }
+/// A file that the system cannot read, or one whose contents are not what they should be.
+fn failed(file: &FilePartition, next: i64, source: io::Error) -> SourceError {
+    let path = shown(&file.path);
+    let is_whole = file.compression == Compression::None && file.format != FileFormat::Parquet;
+    match source.raw_os_error() {
+        None if !is_whole => SourceError::Damaged { path, offset: Offset(next), source },
+        _ => SourceError::File { path, source },
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sources::files::discover;
+    use crate::sources::files::{CellOptions, discover};
 
-    const SPEC: FilesSpec = FilesSpec { paths: Vec::new(), record_bytes_max: 100, block_bytes: 64, open_files_max: 2 };
+    fn spec(folder: &Path) -> FilesSpec {
+        FilesSpec {
+            paths: vec![folder.display().to_string()],
+            format: FileFormat::Ndjson,
+            cells: CellOptions::default(),
+            wanted: Vec::new(),
+            record_bytes_max: 100,
+            block_bytes: 64,
+            open_files_max: 2,
+        }
+    }
 
     fn write(folder: &Path, name: &str, count: usize) {
         let text: String = (0..count).map(|index| format!("{name}:{index}\n")).collect();
@@ -248,8 +344,8 @@ mod tests {
     }
 
     fn reader(folder: &Path, start: i64) -> FileReader {
-        let files = discover(&[folder.display().to_string()]).unwrap();
-        FileReader::new(&SPEC, files, &|_| Some(Offset(start)))
+        let spec = spec(folder);
+        FileReader::new(&spec, discover(&spec).unwrap(), &|_| Some(Offset(start)))
     }
 
     fn texts(out: &[Read]) -> Vec<String> {
@@ -284,7 +380,7 @@ mod tests {
             assert_eq!(of_file, (0..40).map(|index| format!("{file}.json:{index}")).collect::<Vec<_>>());
         }
         assert_eq!(texts(&out).iter().filter(|text| text.starts_with("end of")).count(), 5);
-        assert_eq!(reader.bytes_read(), 5 * (10 * 9 + 30 * 10));
+        assert_eq!(reader.bytes_read(), Some(5 * (10 * 9 + 30 * 10)));
     }
 
     #[test]
@@ -330,10 +426,11 @@ mod tests {
     fn the_first_records_are_found_whatever_the_block() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), "a.json", 40);
-        let file = discover(&[folder.path().display().to_string()]).unwrap().remove(0);
-        let first = first_records(&SPEC, &file, 15).unwrap();
-        assert_eq!(texts(&[Read::Records(first)]), (0..15).map(|index| format!("a.json:{index}")).collect::<Vec<_>>());
+        let spec = spec(folder.path());
+        let file = discover(&spec).unwrap().remove(0);
+        let first: Vec<Read> = first_records(&spec, &file, 15).unwrap().into_iter().map(Read::Records).collect();
+        assert_eq!(texts(&first), (0..15).map(|index| format!("a.json:{index}")).collect::<Vec<_>>());
         write(folder.path(), "a.json", 0);
-        assert!(first_records(&SPEC, &file, 15).unwrap().is_empty());
+        assert!(first_records(&spec, &file, 15).unwrap().is_empty());
     }
 }

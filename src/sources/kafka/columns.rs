@@ -1,7 +1,7 @@
 //! Kafka records on their way into a raw batch.
 
 use crate::domain::ids::{Offset, PartitionId};
-use crate::domain::raw::{Offsets, RawBatch};
+use crate::domain::raw::{Form, Offsets, RawBatch};
 
 /// Records of one partition as they come in.
 #[derive(Default)]
@@ -69,6 +69,7 @@ impl Columns {
         let dense = self.offsets.last().is_none_or(|last| last - first + 1 == self.offsets.len() as i64);
         RawBatch {
             partition,
+            form: Form::Objects,
             bytes: self.bytes,
             starts: self.starts,
             ends: self.ends,

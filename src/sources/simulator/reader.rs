@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use crate::domain::ids::{Offset, PartitionId};
-use crate::domain::raw::{Offsets, RawBatch};
+use crate::domain::raw::{Form, Offsets, RawBatch};
 use crate::sources::simulator::{PartitionStream, Simulator};
 use crate::sources::{Partition, Read, Reader, SourceError, Wake};
 
@@ -206,6 +206,7 @@ fn records(
     }
     RawBatch {
         partition,
+        form: Form::Objects,
         bytes,
         starts,
         ends,

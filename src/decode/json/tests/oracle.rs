@@ -99,27 +99,48 @@ impl<'a> Parser<'a> {
 
 /// A value that is not null as [`super::show`] writes it; `None` if it is not of the kind.
 fn scalar(value: &str, kind: FieldKind) -> Option<String> {
-    let string = value.starts_with('"').then(|| serde_json::from_str::<String>(value));
-    let string = match string {
-        Some(text) => Some(text.ok()?),
-        None => None,
-    };
-    let plain = string.as_deref().unwrap_or(value);
+    if value.starts_with('"') {
+        return quoted(&serde_json::from_str::<String>(value).ok()?, kind);
+    }
     match kind {
         FieldKind::Text if value.starts_with(['{', '[']) => None,
-        FieldKind::Text => Some(format!("{plain:?}")),
-        FieldKind::Bool => match (plain, string.is_some()) {
-            ("true", _) | ("1", false) => Some("true".into()),
-            ("false", _) | ("0", false) => Some("false".into()),
+        FieldKind::Text => Some(format!("{value:?}")),
+        FieldKind::Bool => match value {
+            "true" | "1" => Some("true".into()),
+            "false" | "0" => Some("false".into()),
             _ => None,
         },
-        _ if !is_number(plain) => None,
-        FieldKind::Float => {
-            let float: f64 = plain.parse().ok()?;
-            float.is_finite().then(|| format!("{:?}", float + 0.0))
-        }
-        FieldKind::Int => integer(plain).map(|integer| integer.to_string()),
+        _ if !is_number(value) => None,
+        FieldKind::Float => float(value),
+        FieldKind::Int => integer(value).map(|integer| integer.to_string()),
     }
+}
+
+/// The same for the text of a string.
+fn quoted(text: &str, kind: FieldKind) -> Option<String> {
+    if kind == FieldKind::Text {
+        return Some(format!("{text:?}"));
+    }
+    let word = text.trim_matches([' ', '\t', '\n', '\r', '\x0c']).to_ascii_lowercase();
+    if matches!(word.as_str(), "" | "nan" | "na" | "n/a" | "null" | "none") {
+        return Some("null".into());
+    }
+    let is_number = word.chars().all(|c| "0123456789.e+-".contains(c)) && word.parse::<f64>().is_ok();
+    match kind {
+        FieldKind::Bool => match word.as_str() {
+            "true" | "1" => Some("true".into()),
+            "false" | "0" => Some("false".into()),
+            _ => None,
+        },
+        _ if !is_number => None,
+        FieldKind::Float => float(&word),
+        _ => integer(word.strip_prefix('+').unwrap_or(&word)).map(|integer| integer.to_string()),
+    }
+}
+
+fn float(number: &str) -> Option<String> {
+    let float: f64 = number.parse().ok()?;
+    float.is_finite().then(|| format!("{:?}", float + 0.0))
 }
 
 fn is_number(text: &str) -> bool {

@@ -6,18 +6,23 @@ use std::sync::Arc;
 use arrow::array::{Int64Array, RecordBatch, TimestampMicrosecondArray, UInt64Array};
 use arrow::datatypes::SchemaRef;
 
-use super::integer::Fraction;
-use super::paths::{NONE, Paths, Place};
-use super::record::Record;
-use super::simd::Simd;
-use super::value::{Misfit, Value};
 use crate::decode::DecodeError;
 use crate::decode::columns::{Column, Texts, Values};
+use crate::decode::number::decimal::Window;
+use crate::decode::number::integer::Fraction;
 use crate::decode::time::{Pattern, TimeText, checked};
+use crate::decode::value::{Misfit, Row, Value};
 use crate::domain::batch::EventBatch;
 use crate::domain::raw::RawBatch;
 use crate::domain::reject::RejectReason;
 use crate::domain::schema::{EventSchema, FieldSpec, KeySource, TimeFormat, TimeSource};
+
+/// The number of a wanted path; several columns may take their values from one.
+pub(super) type Place = usize;
+
+/// Positions in a record are kept in 32 bits, one value of which means "none".
+const RECORD_BYTES_MAX: usize = u32::MAX as usize - 1;
+const FIELDS_MAX: usize = 65_536;
 
 /// The event batch that is being filled.
 pub(super) struct Events {
@@ -25,6 +30,7 @@ pub(super) struct Events {
     time: Time,
     key: Key,
     fields: Vec<(Place, Column)>,
+    places: Vec<Vec<String>>,
     times: Vec<i64>,
     keys: Texts,
     offsets: Vec<i64>,
@@ -63,50 +69,49 @@ enum Key {
     Record,
 }
 
-/// A record that is to become a row, with all that its event may be made of.
+/// The address of a record, and what its source said of it.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
-    pub record: Record<'a>,
-    /// For each place where its value starts in the record, or `NONE`.
-    pub starts: &'a [u32],
+pub(super) struct Address<'a> {
     pub raw: &'a RawBatch,
     /// Of the record in the raw batch.
     pub index: usize,
 }
 
-impl<'a> Source<'a> {
-    /// The value of a place, if there is one.
-    #[inline(always)]
-    fn value<'b>(self, place: Place, copy: &'b mut [u8; 64]) -> Option<Value<'b>>
-    where
-        'a: 'b,
-    {
-        let start = self.starts[place];
-        (start != NONE).then(|| Value::new(self.record, start as usize, copy))
-    }
-}
-
 impl Events {
-    /// Columns for a schema; the paths they take their values from are added to `paths`.
-    pub(super) fn new(schema: &EventSchema, paths: &mut Paths) -> Result<Events, DecodeError> {
-        let time = Time::new(&schema.time, paths)?;
+    /// Columns for a schema.
+    pub(super) fn new(schema: &EventSchema) -> Result<Events, DecodeError> {
+        if schema.record_bytes_max > RECORD_BYTES_MAX {
+            return Err(DecodeError::RecordBytes { bytes: schema.record_bytes_max, bytes_max: RECORD_BYTES_MAX });
+        }
+        if schema.fields.len() > FIELDS_MAX {
+            return Err(DecodeError::TooManyFields { fields: schema.fields.len(), fields_max: FIELDS_MAX });
+        }
+        let mut places = Vec::new();
+        let time = Time::new(&schema.time, &mut places)?;
         let key = match &schema.key {
-            KeySource::Field(path) => Key::Field { place: add(paths, path, "the key")?, name: path.join(".") },
+            KeySource::Field(path) => Key::Field { place: add(&mut places, path, "the key")?, name: path.join(".") },
             KeySource::Partition => Key::Partition,
             KeySource::Record => Key::Record,
         };
-        let field =
-            |spec: &FieldSpec| Ok((add(paths, &spec.path, &format!("field `{}`", spec.name))?, Column::new(spec)?));
+        let mut field = |spec: &FieldSpec| {
+            Ok((add(&mut places, &spec.path, &format!("field `{}`", spec.name))?, Column::new(spec)?))
+        };
         Ok(Events {
             schema: schema.arrow(),
             time,
             key,
-            fields: schema.fields.iter().map(field).collect::<Result<_, DecodeError>>()?,
+            fields: schema.fields.iter().map(&mut field).collect::<Result<_, DecodeError>>()?,
+            places,
             times: Vec::new(),
             keys: Texts::new(),
             offsets: Vec::new(),
             scratch: Vec::new(),
         })
+    }
+
+    /// The path of each place: where in a record its value is found.
+    pub(super) fn places(&self) -> &[Vec<String>] {
+        &self.places
     }
 
     /// Room for the records of `raw`.
@@ -125,16 +130,16 @@ impl Events {
 
     /// Appends a row, or nothing.
     #[inline(always)]
-    pub(super) fn push<S: Simd>(&mut self, simd: S, source: Source<'_>) -> Result<(), RejectReason> {
-        let row = self.times.len();
-        match self.write(simd, source, row) {
+    pub(super) fn push(&mut self, row: &impl Row, address: Address<'_>) -> Result<(), RejectReason> {
+        let at = self.times.len();
+        match self.write(row, address, at) {
             Ok(time) => {
                 self.times.push(time);
-                self.offsets.push(source.raw.offset(source.index).0);
+                self.offsets.push(address.raw.offset(address.index).0);
                 Ok(())
             }
             Err(reason) => {
-                self.forget(row);
+                self.forget(at);
                 Err(reason)
             }
         }
@@ -142,44 +147,44 @@ impl Events {
 
     /// Writes all of a row but its time and offset, whose columns say how many rows there are.
     #[inline(always)]
-    fn write<S: Simd>(&mut self, simd: S, source: Source<'_>, row: usize) -> Result<i64, RejectReason> {
-        let time = self.time.read(simd, source, &mut self.scratch)?;
-        self.write_key(simd, source, row)?;
-        let mut copy = [0; 64];
+    fn write(&mut self, row: &impl Row, address: Address<'_>, at: usize) -> Result<i64, RejectReason> {
+        let time = self.time.read(row, address, &mut self.scratch)?;
+        self.write_key(row, address, at)?;
+        let mut copy: Window = [0; 64];
         for (place, column) in &mut self.fields {
-            let is_there = match source.value(*place, &mut copy) {
-                Some(value) => match write_field(simd, value, &mut column.values, row, &mut self.scratch) {
+            let is_there = match row.value(*place, &mut copy) {
+                Some(value) => match write_field(value, &mut column.values, at, &mut self.scratch) {
                     Ok(is_there) => is_there,
                     Err(misfit) => return Err(named(misfit, &column.name)),
                 },
                 None => false,
             };
             if !is_there {
-                column.put_missing(row)?;
+                column.put_missing(at)?;
             }
         }
         Ok(time)
     }
 
     #[inline(always)]
-    fn write_key<S: Simd>(&mut self, simd: S, source: Source<'_>, row: usize) -> Result<(), RejectReason> {
+    fn write_key(&mut self, row: &impl Row, address: Address<'_>, at: usize) -> Result<(), RejectReason> {
         match &self.key {
             Key::Field { place, name } => {
-                let mut copy = [0; 64];
-                let value = source.value(*place, &mut copy).ok_or(RejectReason::NoKey)?;
-                match value.short_text(simd) {
-                    Some((bytes, length)) => self.keys.put_short(row, bytes, length),
+                let mut copy: Window = [0; 64];
+                let value = row.value(*place, &mut copy).ok_or(RejectReason::NoKey)?;
+                match value.short_text() {
+                    Some((bytes, length)) => self.keys.put_short(at, bytes, length),
                     None => match value.text(&mut self.scratch) {
-                        Ok(text) => self.keys.put(row, text.ok_or(RejectReason::NoKey)?),
+                        Ok(text) => self.keys.put(at, text.ok_or(RejectReason::NoKey)?),
                         Err(misfit) => return Err(named(misfit, name)),
                     },
                 };
             }
             Key::Partition => {}
             Key::Record => {
-                let key = source.raw.key(source.index).ok_or(RejectReason::NoKey)?;
+                let key = address.raw.key(address.index).ok_or(RejectReason::NoKey)?;
                 simdutf8::basic::from_utf8(key).map_err(|_| RejectReason::NotUtf8)?;
-                self.keys.put(row, key);
+                self.keys.put(at, key);
             }
         }
         Ok(())
@@ -213,18 +218,17 @@ impl Events {
 
 /// Writes a field's value; false if it is null, or the one that means "missing".
 #[inline(always)]
-fn write_field<S: Simd>(
-    simd: S,
-    value: Value<'_>,
+fn write_field<'v>(
+    value: impl Value<'v>,
     values: &mut Values,
     row: usize,
     scratch: &mut Vec<u8>,
 ) -> Result<bool, Misfit> {
     Ok(match values {
-        Values::Float(floats) => value.float(simd)?.is_some_and(|float| floats.put(row, float)),
-        Values::Int(ints) => value.integer(simd, 0, Fraction::Refuse)?.is_some_and(|int| ints.put(row, int)),
+        Values::Float(floats) => value.float()?.is_some_and(|float| floats.put(row, float)),
+        Values::Int(ints) => value.integer(0, Fraction::Refuse)?.is_some_and(|int| ints.put(row, int)),
         Values::Bool(bools) => value.boolean()?.is_some_and(|flag| bools.put(row, flag)),
-        Values::Text(texts) => match value.short_text(simd) {
+        Values::Text(texts) => match value.short_text() {
             Some((bytes, length)) => texts.put_short(row, bytes, length),
             None => value.text(scratch)?.is_some_and(|text| texts.put(row, text)),
         },
@@ -232,7 +236,7 @@ fn write_field<S: Simd>(
 }
 
 impl Time {
-    fn new(source: &TimeSource, paths: &mut Paths) -> Result<Time, DecodeError> {
+    fn new(source: &TimeSource, places: &mut Vec<Vec<String>>) -> Result<Time, DecodeError> {
         let (fields, format) = match source {
             TimeSource::Fields { paths, format } => (paths, format),
             TimeSource::Received => return Ok(Time::Received),
@@ -240,7 +244,7 @@ impl Time {
         };
         let mut parts = Vec::new();
         for path in fields {
-            parts.push((add(paths, path, "the time")?, path.join(".")));
+            parts.push((add(places, path, "the time")?, path.join(".")));
         }
         if parts.is_empty() {
             return Err(DecodeError::EmptyPath { what: "the time".into() });
@@ -262,12 +266,12 @@ impl Time {
     }
 
     #[inline(always)]
-    fn read<S: Simd>(&mut self, simd: S, source: Source<'_>, scratch: &mut Vec<u8>) -> Result<i64, RejectReason> {
+    fn read(&mut self, row: &impl Row, address: Address<'_>, scratch: &mut Vec<u8>) -> Result<i64, RejectReason> {
         match self {
             Time::Unix { place, name, power } => {
-                let mut copy = [0; 64];
-                let time = match source.value(*place, &mut copy) {
-                    Some(value) => value.integer(simd, *power, Fraction::RoundDown),
+                let mut copy: Window = [0; 64];
+                let time = match row.value(*place, &mut copy) {
+                    Some(value) => value.unix_time(*power),
                     None => Ok(None),
                 };
                 match time {
@@ -275,13 +279,14 @@ impl Time {
                     Err(_) => Err(RejectReason::BadTime(name.clone())),
                 }
             }
-            Time::Text(text) => text.read(source, scratch),
+            Time::Text(text) => text.read(row, scratch),
             Time::Received => {
-                let received = source.raw.received.as_ref().and_then(|received| received.get(source.index).copied());
+                let received = address.raw.received.as_ref().and_then(|received| received.get(address.index).copied());
                 received.and_then(checked).ok_or_else(|| RejectReason::BadTime("received".into()))
             }
             Time::Counted { from, every } => {
-                let time = every.checked_mul(source.raw.offset(source.index).0).and_then(|span| from.checked_add(span));
+                let time =
+                    every.checked_mul(address.raw.offset(address.index).0).and_then(|span| from.checked_add(span));
                 time.and_then(checked).ok_or_else(|| RejectReason::BadTime("offset".into()))
             }
         }
@@ -295,13 +300,18 @@ impl JoinedText {
     }
 
     #[inline(never)]
-    fn read(&mut self, source: Source<'_>, scratch: &mut Vec<u8>) -> Result<i64, RejectReason> {
+    fn read(&mut self, row: &impl Row, scratch: &mut Vec<u8>) -> Result<i64, RejectReason> {
         let JoinedText { parts, format, name, joined } = self;
         joined.clear();
+        if let [(place, _)] = parts.as_slice()
+            && let Some(micros) = row.value(*place, &mut [0; 64]).and_then(Value::time)
+        {
+            return checked(micros).ok_or_else(|| RejectReason::BadTime(name.clone()));
+        }
         for (place, name) in parts {
-            let mut copy = [0; 64];
+            let mut copy: Window = [0; 64];
             let bad = || RejectReason::BadTime(name.clone());
-            let value = source.value(*place, &mut copy).ok_or_else(bad)?;
+            let value = row.value(*place, &mut copy).ok_or_else(bad)?;
             let text = value.text(scratch).ok().flatten().ok_or_else(bad)?;
             if !joined.is_empty() {
                 joined.push(b' ');
@@ -312,12 +322,16 @@ impl JoinedText {
     }
 }
 
-/// The place of a path, which must not be empty.
-fn add(paths: &mut Paths, path: &[String], what: &str) -> Result<Place, DecodeError> {
+/// The place of a path, which must not be empty; a new one unless it is there already.
+fn add(places: &mut Vec<Vec<String>>, path: &[String], what: &str) -> Result<Place, DecodeError> {
     if path.is_empty() {
         return Err(DecodeError::EmptyPath { what: what.to_owned() });
     }
-    Ok(paths.add(path))
+    if let Some(place) = places.iter().position(|known| known == path) {
+        return Ok(place);
+    }
+    places.push(path.to_vec());
+    Ok(places.len() - 1)
 }
 
 #[cold]

@@ -1,13 +1,13 @@
 //! Decimal numbers to the nearest double, exactly as IEEE 754 rounds.
 
 use super::decimal::{self, Decimal, Window};
-use super::lexer::number_length;
-use super::simd::Simd;
+use super::number_length;
 use super::spelling::Spelling;
+use crate::decode::simd::Simd;
 
 /// The number that begins both `window` and `rest`; `None` if it is beyond the largest double. Never -0.0.
 #[inline(always)]
-pub(super) fn float<S: Simd>(simd: S, window: &Window, rest: &[u8]) -> Option<f64> {
+pub(in crate::decode) fn float<S: Simd>(simd: S, window: &Window, rest: &[u8]) -> Option<f64> {
     let value = match decimal::short(window) {
         // Both are exact, so the one division rounds once.
         Some((digits, after_dot)) => digits as i64 as f64 / POWERS_OF_TEN[after_dot & 7],
@@ -23,7 +23,7 @@ pub(super) fn float<S: Simd>(simd: S, window: &Window, rest: &[u8]) -> Option<f6
 /// Any number of the grammar; `None` if it is beyond the largest double. Never -0.0.
 #[cold]
 #[inline(never)]
-pub(super) fn float_of_token(token: &[u8]) -> Option<f64> {
+pub(in crate::decode) fn float_of_token(token: &[u8]) -> Option<f64> {
     let parse = |token: &[u8]| fast_float2::parse::<f64, _>(token).ok().filter(|value| value.is_finite());
     let value = if token.len() <= TOKEN_BYTES_MAX { parse(token) } else { parse(&shortened(token)) };
     value.map(|value| value + 0.0)

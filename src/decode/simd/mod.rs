@@ -4,7 +4,7 @@
 //! call. They are fast only where they are inlined into a function compiled for those instructions ([`Backend::run`]):
 //! hence `inline(always)` on everything between.
 
-use crate::decode::json::decimal::{Decimal, Window};
+use crate::decode::number::decimal::{Decimal, Window};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -36,7 +36,7 @@ impl Backend {
             .collect()
     }
 
-    pub(super) fn is_available(self) -> bool {
+    pub(in crate::decode) fn is_available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
             Backend::Avx2 => Avx2::detect().is_some(),
@@ -49,7 +49,7 @@ impl Backend {
     }
 
     /// Runs `work` compiled for the backend's instructions, or for any machine's where this one lacks them.
-    pub(super) fn run<W: Work>(self, work: W) -> W::Output {
+    pub(in crate::decode) fn run<W: Work>(self, work: W) -> W::Output {
         #[cfg(target_arch = "x86_64")]
         match self {
             Backend::Avx2 => {
@@ -69,7 +69,7 @@ impl Backend {
 }
 
 /// What is to be compiled once for each backend. A trait, for a closure cannot be `inline(always)`.
-pub(super) trait Work {
+pub(in crate::decode) trait Work {
     type Output;
 
     /// Implementations are `inline(always)`.
@@ -77,10 +77,10 @@ pub(super) trait Work {
 }
 
 /// One bit for each byte of a block: the lowest bit is the first byte.
-pub(super) type Mask = u64;
+pub(in crate::decode) type Mask = u64;
 
 /// Questions to 64 bytes at once.
-pub(super) trait Simd: Copy {
+pub(in crate::decode) trait Simd: Copy {
     type Block: Copy;
 
     fn load(self, bytes: &[u8; 64]) -> Self::Block;
@@ -110,7 +110,7 @@ pub(super) trait Simd: Copy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::json::decimal::decimal;
+    use crate::decode::number::decimal::decimal;
 
     /// Every question answered byte by byte.
     fn check<S: Simd>(simd: S) {

@@ -1,15 +1,15 @@
 //! The digits of a number, as an integer and a power of ten. The grammar is proved before; nothing here can fail.
 
 /// How many bytes from its first on a number is read from; what is longer is read in other ways.
-pub(super) const WINDOW: usize = 64;
+pub(in crate::decode) const WINDOW: usize = 64;
 /// A value and what follows it.
-pub(super) type Window = [u8; WINDOW];
+pub(in crate::decode) type Window = [u8; WINDOW];
 
 /// `mantissa * 10^exponent`, below zero if `negative`; with `is_exact` false the other fields mean nothing.
 ///
 /// Backends differ in what they find too long, so whoever gets an inexact one must arrive at the same value in another way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Decimal {
+pub(in crate::decode) struct Decimal {
     pub negative: bool,
     pub mantissa: u64,
     pub exponent: i32,
@@ -45,7 +45,7 @@ fn word_at(window: &Window, at: usize) -> u64 {
 
 /// A number of up to seven bytes without a sign or an exponent: most of them are. (Its digits, how many stand after the dot.)
 #[inline(always)]
-pub(super) fn short(window: &Window) -> Option<(u64, usize)> {
+pub(in crate::decode) fn short(window: &Window) -> Option<(u64, usize)> {
     let word = word_at(window, 0);
     let others = not_digits(word);
     let whole = others.trailing_zeros() & !7;
@@ -107,7 +107,7 @@ impl Reading<'_> {
 
 /// The number that begins `window`.
 #[inline(always)]
-pub(super) fn decimal(window: &Window) -> Decimal {
+pub(in crate::decode) fn decimal(window: &Window) -> Decimal {
     let negative = window[0] == b'-';
     let first = usize::from(negative);
     let mut reading = Reading { window, at: first, mantissa: 0, digits: 0 };

@@ -1,11 +1,11 @@
 //! The portable backend: eight bytes in a 64-bit integer, compared by arithmetic that never carries from byte to byte.
 
 use super::{Mask, Simd};
-use crate::decode::json::decimal::{self, Decimal, Window};
+use crate::decode::number::decimal::{self, Decimal, Window};
 
 /// Any machine.
 #[derive(Clone, Copy)]
-pub(in crate::decode::json) struct Portable;
+pub(in crate::decode) struct Portable;
 
 type Words = [u64; 8];
 

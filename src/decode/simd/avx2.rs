@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use super::sse42::{self, OPERATORS, PLACES, WHITES};
 use super::{Mask, Simd, Work};
-use crate::decode::json::decimal::{Decimal, Window};
+use crate::decode::number::decimal::{Decimal, Window};
 
 /// Proof of avx2 (with all before it), pclmulqdq, popcnt, lzcnt, bmi1 and bmi2.
 #[derive(Clone, Copy)]

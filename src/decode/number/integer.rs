@@ -1,12 +1,12 @@
 //! Numbers as integers: exact, or refused. In any spelling of JSON: `3`, `3.0` and `30e-1` are one value.
 
 use super::decimal::Decimal;
-use super::lexer::number_length;
+use super::number_length;
 use super::spelling::Spelling;
 
 /// What is left of a number once its whole part is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fraction {
+pub(in crate::decode) enum Fraction {
     /// An integer is asked for: a fraction is refused.
     Refuse,
     /// Towards the past, for times.
@@ -15,14 +15,19 @@ pub(super) enum Fraction {
 
 /// A number that is no integer of the kind asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NotInteger {
+pub(in crate::decode) enum NotInteger {
     HasFraction,
     OutOfRange,
 }
 
 /// The number that begins `rest` times `10^power`, where `decimal` is its quick reading.
 #[inline(always)]
-pub(super) fn integer(decimal: &Decimal, rest: &[u8], power: u32, fraction: Fraction) -> Result<i64, NotInteger> {
+pub(in crate::decode) fn integer(
+    decimal: &Decimal,
+    rest: &[u8],
+    power: u32,
+    fraction: Fraction,
+) -> Result<i64, NotInteger> {
     // Below 2^43, a million times that is still an i64.
     if decimal.is_exact && decimal.exponent == 0 && decimal.mantissa < 1 << 43 && power <= 6 {
         let value = decimal.mantissa as i64 * 10i64.pow(power);
@@ -36,7 +41,7 @@ const WHOLE_DIGITS_MAX: i64 = 19;
 
 /// Any number of the grammar times `10^power`, of any length.
 #[inline(never)]
-pub(super) fn integer_of_token(token: &[u8], power: u32, fraction: Fraction) -> Result<i64, NotInteger> {
+pub(in crate::decode) fn integer_of_token(token: &[u8], power: u32, fraction: Fraction) -> Result<i64, NotInteger> {
     let spelling = Spelling::of(token);
     if spelling.is_zero() {
         return Ok(0);

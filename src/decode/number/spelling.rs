@@ -1,7 +1,7 @@
 //! A number's token taken apart: for the ways of reading it that are exact at any length.
 
 /// What a number's token says. Its value is `0.d1d2d3... * 10^point`, with the significant digits d1, d2, d3...
-pub(super) struct Spelling<'a> {
+pub(in crate::decode) struct Spelling<'a> {
     pub is_negative: bool,
     /// Of the significant digits, how many stand before the decimal point; below zero, so many zeros follow it.
     pub point: i64,
@@ -11,7 +11,7 @@ pub(super) struct Spelling<'a> {
 
 impl<'a> Spelling<'a> {
     /// Takes a number of the grammar apart.
-    pub(super) fn of(token: &'a [u8]) -> Spelling<'a> {
+    pub(in crate::decode) fn of(token: &'a [u8]) -> Spelling<'a> {
         let (is_negative, token) = match token.strip_prefix(b"-") {
             Some(rest) => (true, rest),
             None => (false, token),
@@ -27,12 +27,12 @@ impl<'a> Spelling<'a> {
         Spelling { is_negative, point, significant: &mantissa[skipped..] }
     }
 
-    pub(super) fn is_zero(&self) -> bool {
+    pub(in crate::decode) fn is_zero(&self) -> bool {
         self.significant.is_empty()
     }
 
     /// The significant digits as numbers.
-    pub(super) fn digits(&self) -> impl Iterator<Item = u8> + 'a {
+    pub(in crate::decode) fn digits(&self) -> impl Iterator<Item = u8> + 'a {
         self.significant.iter().filter(|byte| **byte != b'.').map(|byte| byte - b'0')
     }
 }

@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::{Mask, Simd, Work};
-use crate::decode::json::decimal::{self, Decimal, Window};
+use crate::decode::number::decimal::{self, Decimal, Window};
 
 /// Proof of sse4.2 (with all before it), pclmulqdq and popcnt.
 #[derive(Clone, Copy)]
