@@ -90,14 +90,14 @@ impl CellEnds {
 pub(super) fn begin<R: Read>(cutter: &mut Cutter<R>, options: &CellOptions) -> io::Result<Arc<CellLayout>> {
     let mut told = options.separator;
     let first = loop {
-        let Some(line) = cutter.peek_line()? else { break Vec::new() };
+        let Some((line, is_whole)) = cutter.peek_line()? else { break Vec::new() };
         let line = line.trim_ascii();
         let is_comment = line.first().is_some_and(|byte| Some(*byte) == options.comment);
         if let [b's', b'e', b'p', b'=', separator] = line
             && SEPARATORS.contains(separator)
         {
             told = told.or(Some(*separator));
-        } else if !is_comment && !line.is_empty() {
+        } else if !is_comment && !(is_whole && line.is_empty()) {
             break line.to_vec();
         }
         cutter.drop_line();
@@ -248,6 +248,16 @@ mod tests {
         let (layout, rows) = read(b"1;2\n3;4\n", &options, limits, 1);
         assert_eq!((layout.separator, layout.names), (b';', vec!["x".to_owned(), "y".to_owned()]));
         assert_eq!(rows, [(1, "3;4".to_owned())]);
+    }
+
+    #[test]
+    fn blanks_beyond_the_longest_record_are_a_record_too_long() {
+        for block_bytes in 1..40 {
+            let limits = Limits { record_bytes_max: 4, block_bytes };
+            let (_, rows) = read(b"a\n     \n1\n         2\n   \n", &CellOptions::default(), limits, 0);
+            let rows: Vec<&str> = rows.iter().map(|(_, row)| row.as_str()).collect();
+            assert_eq!(rows, ["1", "     "], "{block_bytes}");
+        }
     }
 
     proptest! {

@@ -36,7 +36,7 @@ pub(super) struct Limits {
 pub(super) enum Ends {
     /// Each newline. A blank line is a record.
     Lines,
-    /// Each newline outside of quotes. A blank line is none.
+    /// Each newline outside of quotes. A blank line is none, unless it is too long for a record.
     Cells(CellEnds),
 }
 
@@ -158,18 +158,20 @@ impl<R: Read> Cutter<R> {
         Ok(Some(record))
     }
 
-    /// The line that comes next, quotes or not, without its newline and at most `record_bytes_max` of it.
-    pub(super) fn peek_line(&mut self) -> io::Result<Option<&[u8]>> {
+    /// The line that comes next, quotes or not, without its newline: so much of it as a record may have, and whether that is all.
+    pub(super) fn peek_line(&mut self) -> io::Result<Option<(&[u8], bool)>> {
+        while !self.leave_long_record() && self.fill()? {}
+        let record_max = self.limits.record_bytes_max + 1;
         let end = loop {
             if let Some(newline) = memchr(b'\n', &self.buffer) {
                 break newline;
             }
-            if self.buffer.len() > self.limits.record_bytes_max || !self.fill()? {
+            if self.buffer.len() > record_max || !self.fill()? {
                 break self.buffer.len();
             }
         };
         let is_nothing = self.buffer.is_empty();
-        Ok((!is_nothing).then(|| &self.buffer[..end.min(self.limits.record_bytes_max)]))
+        Ok((!is_nothing).then(|| (&self.buffer[..end.min(record_max)], end <= record_max)))
     }
 
     /// Passes over that line.
@@ -182,15 +184,7 @@ impl<R: Read> Cutter<R> {
     /// Finds the next records; none at the end.
     fn advance(&mut self, rows_max: usize) -> io::Result<Option<Cut>> {
         loop {
-            if self.place.in_long_record {
-                match memchr(b'\n', &self.buffer) {
-                    Some(end) => {
-                        self.consume(end + 1, 0);
-                        self.place.in_long_record = false;
-                    }
-                    None => self.consume(self.buffer.len(), 0),
-                }
-            }
+            self.leave_long_record();
             let cut = self.cut(rows_max);
             if !cut.starts.is_empty() {
                 return Ok(Some(cut));
@@ -202,6 +196,20 @@ impl<R: Read> Cutter<R> {
                 return Ok(None);
             }
         }
+    }
+
+    /// Passes over what is left of a record that is too long, as far as it is in the buffer. Whether that was all.
+    fn leave_long_record(&mut self) -> bool {
+        if self.place.in_long_record {
+            match memchr(b'\n', &self.buffer) {
+                Some(end) => {
+                    self.consume(end + 1, 0);
+                    self.place.in_long_record = false;
+                }
+                None => self.consume(self.buffer.len(), 0),
+            }
+        }
+        !self.place.in_long_record
     }
 
     /// Finds the records in the buffer.
@@ -225,7 +233,7 @@ impl<R: Read> Cutter<R> {
             match newline {
                 Some(newline) => {
                     let end = if newline > start && buffer[newline - 1] == b'\r' { newline - 1 } else { newline };
-                    if self.ends.is_record(&buffer[start..end]) {
+                    if newline - start > record_max || self.ends.is_record(&buffer[start..end]) {
                         cut.push(start, end.min(start + record_max));
                     }
                     cut.consumed = newline + 1;
@@ -233,7 +241,8 @@ impl<R: Read> Cutter<R> {
                 None => {
                     cut.consumed = buffer.len();
                     cut.ends_inside = !self.at_end;
-                    if open > 0 && !self.place.in_long_record && self.ends.is_record(&buffer[start..]) {
+                    let is_record = open > record_max || (open > 0 && self.ends.is_record(&buffer[start..]));
+                    if is_record && !self.place.in_long_record {
                         cut.push(start, start + open.min(record_max));
                     }
                 }
