@@ -82,10 +82,10 @@ pub(super) struct DemoOptions {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(super) faults: u32,
     /// Messages a second that are sent at most
-    #[arg(long, value_name = "N", default_value = "12000", value_parser = rate)]
+    #[arg(long, value_name = "N", default_value = "40000", value_parser = rate)]
     pub(super) rate: f64,
     /// Simulated time in all, of which the first third is calm
-    #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "SPAN", default_value = "48h", value_parser = humantime::parse_duration)]
     pub(super) duration: Duration,
     /// Where everything is written; an earlier demo there is replaced
     #[arg(long, value_name = "FOLDER", default_value = "tidewatch-demo")]

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -50,6 +51,30 @@ fn serve(
     }
 }
 
+/// The committer's thread, which ends with what it has been asked for: a run that is done leaves nothing behind that still talks to anybody.
+struct Background {
+    requests: Option<Sender<Request>>,
+    thread: Option<JoinHandle<()>>,
+    shared: Shared,
+}
+
+impl Background {
+    fn send(&self, request: Request) -> bool {
+        self.requests.as_ref().is_some_and(|requests| requests.send(request).is_ok())
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        drop(self.requests.take());
+        // After a failure it may wait for a store that never answers.
+        if let Some(thread) = self.thread.take().filter(|_| !self.shared.failed()) {
+            // A panic there has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
 /// Builds the operator. `committer` is given to worker 0 alone. The stream that leaves carries nothing: its frontier is what is committed.
 pub fn commit<'scope>(
     reports: StreamVec<'scope, u64, Report>,
@@ -62,15 +87,17 @@ pub fn commit<'scope>(
     reports.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(pact, "Commit", move |_initial, info| {
         let (to_thread, requests) = channel();
         let (done, from_thread) = channel();
+        let mut background = Background { requests: Some(to_thread), thread: None, shared: shared.clone() };
         if let Some(committer) = committer {
             let wake = scope.worker().sync_activator_for(info.address.to_vec());
             let shared = shared.clone();
             let thread = std::thread::Builder::new().name("committer".to_owned());
-            if let Err(error) = thread.spawn({
+            match thread.spawn({
                 let shared = shared.clone();
                 move || serve(committer, requests, done, wake, shared)
             }) {
-                shared.fail(PipelineError::Thread(error));
+                Ok(thread) => background.thread = Some(thread),
+                Err(error) => shared.fail(PipelineError::Thread(error)),
             }
         }
         let mut open: BTreeMap<u64, (Capability<u64>, Vec<Report>)> = BTreeMap::new();
@@ -87,7 +114,7 @@ pub fn commit<'scope>(
                 if reports.len() != workers {
                     let epoch = Epoch(time);
                     shared.fail(PipelineError::Incomplete { epoch, reports: reports.len(), workers });
-                } else if to_thread.send(Request { epoch: Epoch(time), reports }).is_err() && !shared.failed() {
+                } else if !background.send(Request { epoch: Epoch(time), reports }) && !shared.failed() {
                     shared.fail(PipelineError::CommitterGone);
                 }
             }

@@ -10,7 +10,7 @@ use crate::sources::simulator::{PartitionStream, Simulator};
 pub(super) const TOPIC: &str = "fleet";
 
 /// Messages that are written and not read. The broker keeps about 5 MiB a partition: twenty thousand messages, if all were of one.
-const AHEAD_MAX: u64 = 10_000;
+const AHEAD_MAX: u64 = 20_000;
 /// Messages between two looks at what was read.
 const BURST: u64 = 500;
 /// How far the rate looks back.

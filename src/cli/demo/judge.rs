@@ -9,7 +9,7 @@ use crate::audit::anomalies::Anomaly;
 use crate::sources::simulator::Truth;
 
 /// Anomalies of a device that lie no further apart than this are one episode, in microseconds.
-const EPISODE_GAP: i64 = 60_000_000;
+const EPISODE_GAP: i64 = 600_000_000;
 
 /// Features that are named of a finding.
 const FEATURES_NAMED: usize = 2;

@@ -113,7 +113,7 @@ fn learn(settings: &Settings, folder: &Folder, stop: &StopSignal, is_quiet: bool
     let version = registry::save_with_account(Path::new(&section.spec.model), &trained.model, Some(&account))?;
     let account = &trained.account;
     Ok(Some(format!(
-        "model {version} trained on {} windows of 10 s in {} epochs; above {:.3} a window is abnormal",
+        "model {version} trained on {} windows of 10 min in {} epochs; above {:.3} a window is abnormal",
         HumanCount(account.training_rows),
         account.curve.len(),
         account.calibration.threshold

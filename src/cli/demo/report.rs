@@ -30,9 +30,22 @@ pub(super) struct Report<'a> {
     pub(super) took: std::time::Duration,
 }
 
-/// Faults that change no value: nothing that a score of values could see.
-fn is_of_messages(truth: &Truth) -> bool {
-    truth.fields.is_empty()
+/// What a fault changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Values,
+    /// Which messages come.
+    Messages,
+    /// When they come: once they are counted where they belong, nothing is wrong any more.
+    Order,
+}
+
+fn change(truth: &Truth) -> Change {
+    match truth.kind.as_str() {
+        "late" | "out_of_order" => Change::Order,
+        _ if truth.fields.is_empty() => Change::Messages,
+        _ => Change::Values,
+    }
 }
 
 impl Report<'_> {
@@ -46,41 +59,45 @@ impl Report<'_> {
     }
 
     fn headline(&self, text: &mut String) {
-        let found = |of_messages: bool| {
-            let of_kind =
-                self.judgement.verdicts.iter().filter(|verdict| is_of_messages(&verdict.truth) == of_messages);
-            let (mut all, mut found) = (0, 0);
-            of_kind.for_each(|verdict| (all, found) = (all + 1, found + usize::from(verdict.found.is_some())));
-            (found, all)
-        };
-        let ((values, all_values), (messages, all_messages)) = (found(false), found(true));
+        let verdicts = &self.judgement.verdicts;
+        let of = |wanted: Change| verdicts.iter().filter(move |verdict| change(&verdict.truth) == wanted);
+        let found = |wanted: Change| of(wanted).filter(|verdict| verdict.found.is_some()).count();
         let alarms = self.judgement.false_alarms.len();
         // Writing to a String cannot fail; so everywhere here.
         let _ = writeln!(
             text,
-            "{} devices, {} of simulated time, seed {}: {} faults. Found {values} of {all_values} that changed values and {messages} of \
-             {all_messages} that only changed messages, with {alarms} false {}.",
+            "{} devices, {} of simulated time, seed {}: {} faults.\n\
+             Found {} of {} that changed values and {} of {} that changed which messages came, with {alarms} false {}.",
             self.devices,
             clock(i64::try_from(self.duration.as_micros()).unwrap_or(i64::MAX)),
             self.seed,
-            all_values + all_messages,
+            verdicts.len(),
+            found(Change::Values),
+            of(Change::Values).count(),
+            found(Change::Messages),
+            of(Change::Messages).count(),
             if alarms == 1 { "alarm" } else { "alarms" },
         );
+        let order = of(Change::Order).count();
+        if order > 0 {
+            let _ = writeln!(text, "{order} changed only when messages came: late ones are counted where they belong.");
+        }
         if !self.is_whole {
             let _ = writeln!(text, "Interrupted: faults that had not begun by then are left out.");
         }
     }
 
     fn verdicts(&self, text: &mut String) {
-        let _ = writeln!(text, "\n{:<11}{:<19}{:<17}{:<11}because of", "at", "fault", "device", "found");
+        let _ = writeln!(text, "\n{:<11}{:<19}{:<17}{:<13}because of", "at", "fault", "device", "found");
         for Verdict { truth, found } in &self.judgement.verdicts {
             let at = clock(truth.from * 1000 - self.start);
             let (after, why) = match found {
                 Some(finding) => (delay(finding.at - truth.from * 1000), reasons(finding)),
+                None if change(truth) == Change::Order => ("corrected".to_owned(), effect(truth)),
                 None => ("missed".to_owned(), effect(truth)),
             };
             let kind = truth.kind.replace('_', " ");
-            let _ = writeln!(text, "{at:<11}{kind:<19}{:<17}{after:<11}{why}", truth.device);
+            let _ = writeln!(text, "{at:<11}{kind:<19}{:<17}{after:<13}{why}", truth.device);
         }
     }
 
@@ -92,7 +109,7 @@ impl Report<'_> {
         let _ = writeln!(text, "\nFalse alarms, {windows} {} in all:", if windows == 1 { "window" } else { "windows" });
         for finding in &self.judgement.false_alarms {
             let at = clock(finding.at - self.start);
-            let _ = writeln!(text, "{at:<11}{:<19}{:<17}{:<11}{}", "", finding.device, "", reasons(finding));
+            let _ = writeln!(text, "{at:<11}{:<19}{:<17}{:<13}{}", "", finding.device, "", reasons(finding));
         }
     }
 
@@ -113,9 +130,10 @@ impl Report<'_> {
         }
         let _ = writeln!(
             text,
-            "        {} came late and were accepted; {} windows were corrected by them",
+            "        {} came late and were accepted; they corrected {} {} that had been told before",
             HumanCount(self.late),
-            HumanCount(self.corrected)
+            HumanCount(self.corrected),
+            if self.corrected == 1 { "window" } else { "windows" },
         );
         let _ = writeln!(
             text,
@@ -132,8 +150,8 @@ fn effect(truth: &Truth) -> String {
     match truth.kind.as_str() {
         "silence" => format!("{messages} messages never came; a window without events has no score"),
         "wrong_clock" => format!("{messages} messages with wrong times: see quarantine and late"),
-        "duplicates" => format!("{messages} messages more; means and deviations hardly move"),
-        "late" | "out_of_order" => format!("{messages} messages behind time, counted where they belong"),
+        "duplicates" => format!("{messages} messages more"),
+        "late" | "out_of_order" => format!("{messages} messages came behind time"),
         _ => format!("{messages} messages changed"),
     }
 }
@@ -144,7 +162,8 @@ fn reasons(finding: &Finding) -> String {
 }
 
 fn delay(micros: i64) -> String {
-    format!("after {} s", micros.max(0) / 1_000_000)
+    let seconds = micros.max(0) / 1_000_000;
+    if seconds < 120 { format!("after {seconds} s") } else { format!("after {} min", seconds / 60) }
 }
 
 /// A span as a clock shows it.
@@ -179,6 +198,8 @@ mod tests {
             verdicts: vec![
                 Verdict { truth: truth("noise_burst", "pump-0003", &["flow"]), found: Some(finding("pump-0003", 619)) },
                 Verdict { truth: truth("silence", "pump-0006", &[]), found: None },
+                Verdict { truth: truth("duplicates", "pump-0009", &[]), found: Some(finding("pump-0009", 780)) },
+                Verdict { truth: truth("out_of_order", "pump-0012", &[]), found: None },
             ],
             false_alarms: vec![finding("pump-0009", 700)],
             false_windows: 3,
@@ -199,19 +220,22 @@ mod tests {
             took: Duration::from_secs(31),
         };
         let wanted = "\
-60 devices, 0:30:00 of simulated time, seed 7: 2 faults. Found 1 of 1 that changed values and 0 of 1 that only changed messages, \
-with 1 false alarm.
+60 devices, 0:30:00 of simulated time, seed 7: 4 faults.
+Found 1 of 1 that changed values and 1 of 2 that changed which messages came, with 1 false alarm.
+1 changed only when messages came: late ones are counted where they belong.
 
-at         fault              device           found      because of
-0:10:00    noise burst        pump-0003        after 19 s flow_mean (81 %), rpm_mean (10 %)
-0:10:00    silence            pump-0006        missed     1,200 messages never came; a window without events has no score
+at         fault              device           found        because of
+0:10:00    noise burst        pump-0003        after 19 s   flow_mean (81 %), rpm_mean (10 %)
+0:10:00    silence            pump-0006        missed       1,200 messages never came; a window without events has no score
+0:10:00    duplicates         pump-0009        after 3 min  flow_mean (81 %), rpm_mean (10 %)
+0:10:00    out of order       pump-0012        corrected    1,200 messages came behind time
 
 False alarms, 3 windows in all:
-0:11:40                       pump-0009                   flow_mean (81 %), rpm_mean (10 %)
+0:11:40                       pump-0009                     flow_mean (81 %), rpm_mean (10 %)
 
 Ledger: 1,000 read = 990 accepted + 0 too late + 10 quarantined; DOES NOT BALANCE.
         10 quarantined as `future`
-        40 came late and were accepted; 5 windows were corrected by them
+        40 came late and were accepted; they corrected 5 windows that had been told before
         12,345 events/s on average, 31 s in all
 ";
         assert_eq!(report.text(), wanted);

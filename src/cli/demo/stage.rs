@@ -1,13 +1,14 @@
 //! Where the demo plays: its folder, its configuration, its calm recording.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 
 use crate::cli::Refusal;
 use crate::settings::{Overrides, Settings};
-use crate::sources::simulator::{Profile, SeededFaults, Simulator, SimulatorSpec};
+use crate::sources::simulator::{Profile, Recording, RecordingFormat, SeededFaults, Simulator, SimulatorSpec};
 
 use super::super::arguments::DemoOptions;
 use super::{feed, watch};
@@ -15,6 +16,8 @@ use super::{feed, watch};
 /// Written first: a folder that holds it is a demo's, and may be replaced.
 const MARK: &str = "truth.ndjson";
 pub(super) const CONFIGURATION_FILE: &str = "tidewatch.toml";
+/// How often a device takes a reading.
+const EVERY: Duration = Duration::from_secs(10);
 const CONFIGURATION: &str = include_str!("demo.toml");
 
 /// The folder and what is in it.
@@ -85,8 +88,9 @@ pub(super) fn fleet(options: &DemoOptions) -> anyhow::Result<Simulator> {
         seed: options.seed,
         devices: options.devices,
         duration: options.duration,
-        // A day within the calm stretch: what the model has not seen it would take for a fault.
-        day: calm,
+        every: EVERY,
+        // Two days within the calm stretch, one to learn from and one to judge by: what the model has not seen it would take for a fault.
+        day: calm / 2,
         seeded_faults: SeededFaults::of_every_kind(options.faults, calm),
         ..SimulatorSpec::new(Profile::Fleet)
     };
@@ -98,16 +102,17 @@ pub(super) fn record_calm(folder: &Folder, fleet: &Simulator) -> anyhow::Result<
     let calm_until = fleet.spec().start.0 / 1000 + i64::try_from(fleet.spec().seeded_faults.calm.as_millis())?;
     let mut messages = 0;
     for partition in 0..fleet.spec().partitions {
-        let mut lines = Vec::new();
+        let file = folder.file(&format!("calm/fleet-{partition}.parquet"));
+        let unwritten = || format!("`{}` cannot be written", file.display());
+        let output = File::create(&file).with_context(unwritten)?;
+        let mut recording = Recording::new(RecordingFormat::Parquet, fleet.spec(), output).with_context(unwritten)?;
         let mut stream = fleet.partition(partition);
         while stream.due_ms().is_some_and(|due| due < calm_until) {
             let Some(event) = stream.next() else { break };
-            event.write_json(&mut lines);
-            lines.push(b'\n');
+            recording.write(&event).with_context(unwritten)?;
             messages += 1;
         }
-        let file = folder.file(&format!("calm/fleet-{partition}.ndjson"));
-        fs::write(&file, lines).with_context(|| format!("`{}` cannot be written", file.display()))?;
+        recording.finish().with_context(unwritten)?;
     }
     Ok(messages)
 }

@@ -78,6 +78,8 @@ impl View {
     /// Leaves the last picture where it is, and the cursor below it.
     pub(super) fn close(self) {
         if let View::Live { mut terminal, .. } = self {
+            let below = terminal.get_frame().area().bottom().saturating_sub(1);
+            let _ = terminal.set_cursor_position((0, below));
             let _ = terminal.show_cursor();
             eprintln!();
         }

@@ -204,7 +204,7 @@ fn drawn(spec: &SimulatorSpec, kind: FaultKind, random: &mut ChaCha8Rng) -> Opti
     while fields.len() > fields_of(kind) {
         fields.remove(below(random, fields.len() as u64) as usize);
     }
-    let magnitude = magnitude_of(kind, random);
+    let magnitude = magnitude_of(spec, kind, random);
     Some(Fault { kind, device, fields, from, to: from + ticks, magnitude })
 }
 
@@ -227,14 +227,15 @@ fn fields_of(kind: FaultKind) -> usize {
     }
 }
 
-/// Up to half more than usual, either way where there are two.
-fn magnitude_of(kind: FaultKind, random: &mut ChaCha8Rng) -> f64 {
+/// Up to half more than usual, either way where there are two. What is behind time is so by as many readings as it would be seconds.
+fn magnitude_of(spec: &SimulatorSpec, kind: FaultKind, random: &mut ChaCha8Rng) -> f64 {
     let (halves, is_down) = (below(random, 8) as f64 / 16.0, below(random, 2) == 1);
     let usual = kind.magnitude_default();
     match kind {
         FaultKind::Spike | FaultKind::Drift if is_down => -usual * (1.0 + halves),
         FaultKind::Spike | FaultKind::Drift | FaultKind::NoiseBurst => usual * (1.0 + halves),
         FaultKind::WrongClock if is_down => -usual,
+        FaultKind::Late | FaultKind::OutOfOrder => usual * spec.every_ms() as f64 / 1000.0,
         _ => usual,
     }
 }
