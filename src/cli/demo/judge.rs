@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::audit::anomalies::Anomaly;
 use crate::sources::simulator::Truth;
 
-/// Anomalies of a device that lie no further apart than this are one episode, in microseconds.
+/// Anomalies of a device that lie no further apart than this are one episode, in microseconds: a window between them may be calm.
 const EPISODE_GAP: i64 = 600_000_000;
 
 /// Features that are named of a finding.
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn false_alarms_of_a_device_that_follow_each_other_are_one() {
-        let anomalies = [anomaly("a", 0, &[]), anomaly("a", 70, &[]), anomaly("a", 141, &[]), anomaly("b", 70, &[])];
+        let anomalies = [anomaly("a", 0, &[]), anomaly("a", 610, &[]), anomaly("a", 1221, &[]), anomaly("b", 610, &[])];
         let judgement = judge(Vec::new(), &anomalies);
         let episodes: Vec<(&str, usize)> =
             judgement.false_alarms.iter().map(|finding| (finding.device.as_str(), finding.windows)).collect();
