@@ -233,6 +233,7 @@ fn output(pipeline: &str, section: &OutputSection) -> OutputSpec {
         },
         publish_every: section.publish_every,
         file_size: section.file_size,
+        partition_by: section.partition_by,
         kafka: section.kafka.as_ref().map(|kafka| kafka_output(pipeline, &section.url, kafka)),
     }
 }

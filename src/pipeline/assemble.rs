@@ -148,6 +148,7 @@ impl Assembly<'_> {
             windows: tables.collect(),
             publish_every: spec.output.publish_every,
             file_size: spec.output.file_size,
+            partition_by: spec.output.partition_by,
         };
         let generation = self.start.generation();
         let mut sink = TableSink::new(files, Writer { generation, worker: self.share.worker });

@@ -11,6 +11,7 @@ use crate::models::model::RegisteredModel;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::scored::EventsKept;
 use crate::sinks::kafka::KafkaOutputSpec;
+use crate::sinks::tables::PartitionBy;
 use crate::sources::files::FilesSpec;
 use crate::sources::kafka::KafkaSpec;
 use crate::sources::simulator::{Pace, SimulatorSpec};
@@ -68,6 +69,7 @@ pub struct OutputSpec {
     pub publish_every: Duration,
     /// Bytes.
     pub file_size: u64,
+    pub partition_by: PartitionBy,
     pub kafka: Option<KafkaOutputSpec>,
 }
 

@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use crate::domain::schema::{Constant, FieldSpec, KeySource, TimeFormat, TimeSource};
 use crate::domain::time::micros;
+use crate::sinks::tables::PartitionBy;
 use crate::windows::spec::WindowSpec;
 
 use super::event::{EventFormat, EventSection, kind_name};
@@ -24,6 +25,10 @@ impl Fingerprint {
         let mut add = |name: String, text: &str| sections.insert(name, digest(text));
         add("source".to_owned(), &source(&settings.source));
         add("event".to_owned(), &event(&settings.event));
+        // Readers of Hive's folders take one depth of them alone.
+        if settings.output.partition_by == PartitionBy::Day {
+            add("output.partition_by".to_owned(), "day");
+        }
         for spec in &settings.windows {
             add(format!("windows.{}", spec.name), &window(spec));
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::sinks::tables::PartitionBy;
+
 use super::fault::Wrong;
 use super::kafka::{Properties, brokers, properties, topic_name};
 use super::reader::Reader;
@@ -20,6 +22,8 @@ pub struct OutputSection {
     pub publish_every: Duration,
     /// Or this large, in bytes.
     pub file_size: u64,
+    /// How far the tables' folders go down.
+    pub partition_by: PartitionBy,
     pub s3: S3Section,
     pub kafka: Option<KafkaOutputSection>,
 }
@@ -59,11 +63,14 @@ pub(super) fn read(reader: Reader<'_>, source: Option<&SourceSection>) -> Option
     let events = reader.or("events", EventsStored::Anomalies, one_of(&stored));
     let publish_every = reader.or("publish_every", Duration::from_secs(60), duration);
     let file_size = reader.or("file_size", 128 << 20, size);
+    let folders = [("hour", PartitionBy::Hour), ("day", PartitionBy::Day)];
+    let partition_by = reader.or("partition_by", PartitionBy::Hour, one_of(&folders));
     let s3 = reader.section("s3").map(read_s3).unwrap_or_default();
     let kafka = reader.section("kafka").map(|kafka| read_kafka(kafka, source));
     let is_sound = reader.finish();
     // A faulty [output.kafka] has made the section unsound.
-    let section = OutputSection { url: url?, events, publish_every, file_size, s3, kafka: kafka.flatten() };
+    let section =
+        OutputSection { url: url?, events, publish_every, file_size, partition_by, s3, kafka: kafka.flatten() };
     is_sound.then_some(section)
 }
 

@@ -311,6 +311,7 @@ fn only_what_changes_the_meaning_of_stored_state_shows_in_the_fingerprint() {
     assert_eq!(changed_by("windows.by_label.size=20s"), "windows.by_label");
     assert_eq!(changed_by("event.fields.Rate=int"), "event");
     assert_eq!(changed_by("source.kafka.topics=other"), "source");
+    assert_eq!(changed_by("output.partition_by=day"), "output.partition_by");
     assert_eq!(changed_by("windows.by_label.name=labels"), "windows.by_label windows.labels");
 }
 

@@ -15,8 +15,8 @@ use crate::checkpoint::places::Generation;
 use crate::domain::ids::{Epoch, PartitionId};
 use crate::domain::table::Rows;
 use crate::domain::time::micros;
-use crate::sinks::pending::{FileFault, hour_files, memory_bytes};
-use crate::sinks::tables::{PartitionNames, TableShape, WindowTable, hour_folder, written};
+use crate::sinks::pending::{FileFault, folder_files, memory_bytes};
+use crate::sinks::tables::{PartitionBy, PartitionNames, TableShape, WindowTable, written};
 use crate::sinks::writer::{Reader, decode, encode};
 use crate::storage::digest::Sha256;
 use crate::storage::key::ObjectKey;
@@ -30,6 +30,7 @@ pub struct FileSpec {
     pub publish_every: Duration,
     /// Or once they take this many bytes in memory. (The file is smaller: it is compressed.)
     pub file_size: u64,
+    pub partition_by: PartitionBy,
 }
 
 /// Who writes: the owner's generation, and which of its workers.
@@ -175,7 +176,7 @@ impl TableSink {
         let bytes = memory_bytes(&batch);
         let mut objects = Vec::new();
         if !pending.pieces.is_empty() && pending.bytes + bytes > bytes_max {
-            pending.make_files(self.writer, epoch, &mut objects)?;
+            pending.make_files(self.writer, self.spec.partition_by, epoch, &mut objects)?;
         }
         pending.counts.rows += batch.num_rows() as u64;
         pending.bytes += bytes;
@@ -200,7 +201,7 @@ impl TableSink {
                 let oldest = *pending.oldest.get_or_insert(since);
                 let is_old = now.0.saturating_sub(oldest.0) >= publish_every;
                 if publication == Publication::All || is_old || pending.bytes >= bytes_max {
-                    pending.make_files(self.writer, epoch, &mut staged.objects)?;
+                    pending.make_files(self.writer, self.spec.partition_by, epoch, &mut staged.objects)?;
                 } else if pending.fresh < pending.pieces.len() {
                     pending.stage(self.writer, epoch, oldest, &mut staged.objects)?;
                 }
@@ -234,18 +235,25 @@ impl Pending {
     }
 
     /// Makes files of all rows. Staged objects are no longer named by the checkpoint that names the files.
-    fn make_files(&mut self, writer: Writer, epoch: Epoch, objects: &mut Vec<Object>) -> Result<(), FileFault> {
+    fn make_files(
+        &mut self,
+        writer: Writer,
+        by: PartitionBy,
+        epoch: Epoch,
+        objects: &mut Vec<Object>,
+    ) -> Result<(), FileFault> {
         let rows = self.rows();
         let mut published = 0;
-        for file in hour_files(&self.shape, &self.pieces)? {
+        for file in folder_files(&self.shape, &self.pieces, by)? {
             let sha256 = Sha256::of(&file.bytes);
             let staged = writer.generation.staged(epoch, writer.worker, &self.shape.name, &sha256);
-            let [date, hour] = hour_folder(file.hour);
             let name = file_name(epoch, writer.worker, &sha256);
+            let segments = by.folder(file.hour);
+            let folder = segments.iter().fold(self.shape.folder.clone(), |folder, segment| folder.child(segment));
             let publish = PublishFile {
                 table: self.shape.name.clone(),
                 staged: staged.clone(),
-                target: self.shape.folder.child(&date).child(&hour).child(&name),
+                target: folder.child(&name),
                 size: file.bytes.len() as u64,
                 sha256,
                 rows: file.rows as u64,

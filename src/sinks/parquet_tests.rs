@@ -17,6 +17,7 @@ const HOUR: i64 = 3600 * SECOND;
 
 fn spec() -> FileSpec {
     FileSpec {
+        partition_by: PartitionBy::Hour,
         windows: vec![WindowTable { name: "by_label".into(), by: vec!["label".into()] }],
         publish_every: Duration::from_secs(60),
         file_size: 1 << 20,

@@ -1,4 +1,4 @@
-//! Rows of one table on their way into files: grouped by hour, the newest revisions alone, sorted.
+//! Rows of one table on their way into files: grouped by folder, the newest revisions alone, sorted.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use arrow::row::{RowConverter, SortField};
 use bytes::Bytes;
 use parquet::errors::ParquetError;
 
-use crate::sinks::tables::{Places, TableFault, TableShape, hours};
+use crate::sinks::tables::{PartitionBy, Places, TableFault, TableShape, folders};
 use crate::sinks::writer::{Reader, encode};
 
 /// Why a file could not be made.
@@ -27,16 +27,21 @@ pub enum FileFault {
     Read { table: String, source: ParquetError },
 }
 
-/// The rows of one hour as a Parquet file.
+/// The rows of one folder as a Parquet file.
 #[derive(Debug)]
-pub(super) struct HourFile {
+pub(super) struct FolderFile {
+    /// The first hour of the folder.
     pub(super) hour: i64,
     pub(super) bytes: Bytes,
     pub(super) rows: usize,
 }
 
-/// Files of all rows in `pieces`, one an hour and schema. (The schema changes with the configuration alone.)
-pub(super) fn hour_files(shape: &TableShape, pieces: &[RecordBatch]) -> Result<Vec<HourFile>, FileFault> {
+/// Files of all rows in `pieces`, one a folder and schema. (The schema changes with the configuration alone.)
+pub(super) fn folder_files(
+    shape: &TableShape,
+    pieces: &[RecordBatch],
+    by: PartitionBy,
+) -> Result<Vec<FolderFile>, FileFault> {
     let mut by_schema: Vec<(SchemaRef, Vec<&RecordBatch>)> = Vec::new();
     for piece in pieces {
         match by_schema.iter_mut().find(|(schema, _)| *schema == piece.schema()) {
@@ -46,7 +51,7 @@ pub(super) fn hour_files(shape: &TableShape, pieces: &[RecordBatch]) -> Result<V
     }
     let mut files = Vec::new();
     for (schema, pieces) in by_schema {
-        files_of(shape, &schema, &pieces, &mut files)?;
+        files_of(shape, &schema, &pieces, by, &mut files)?;
     }
     Ok(files)
 }
@@ -57,27 +62,28 @@ fn files_of(
     shape: &TableShape,
     schema: &SchemaRef,
     pieces: &[&RecordBatch],
-    files: &mut Vec<HourFile>,
+    by: PartitionBy,
+    files: &mut Vec<FolderFile>,
 ) -> Result<(), FileFault> {
     let sort = |source| FileFault::Sort { table: shape.name.clone(), source };
     let deciding = Places::of(shape, schema)?.all();
     let keys = pieces.iter().map(|piece| piece.project(&deciding)).collect::<Result<Vec<_>, _>>().map_err(sort)?;
     let keys = concat_batches(&keys[0].schema(), &keys).map_err(sort)?;
     let places = Places::of(shape, &keys.schema())?;
-    let hours = hours(&keys, &places.time);
-    let order = sorted(&keys, &places, &hours).map_err(sort)?;
+    let folders = folders(&keys, &places.time, by);
+    let order = sorted(&keys, &places, &folders).map_err(sort)?;
     let is_newest = newest_revisions(&keys, &places).map_err(sort)?;
     let order: Vec<u32> = order.values().iter().copied().filter(|row| is_newest[*row as usize]).collect();
     let piece_rows: Vec<usize> = pieces.iter().map(|piece| piece.num_rows()).collect();
     let addresses = addresses(&piece_rows);
-    for run in order.chunk_by(|a, b| hours[*a as usize] == hours[*b as usize]) {
+    for run in order.chunk_by(|a, b| folders[*a as usize] == folders[*b as usize]) {
         let picked = run.chunks(PICKED_ROWS).map(|rows| {
             let rows: Vec<(usize, usize)> = rows.iter().map(|row| addresses[*row as usize]).collect();
             interleave_record_batch(pieces, &rows).map_err(ParquetError::from)
         });
         let bytes = encode(schema, picked, Reader::Anyone)
             .map_err(|source| FileFault::Write { table: shape.name.clone(), source })?;
-        files.push(HourFile { hour: hours[run[0] as usize], bytes, rows: run.len() });
+        files.push(FolderFile { hour: folders[run[0] as usize], bytes, rows: run.len() });
     }
     Ok(())
 }
@@ -119,12 +125,12 @@ fn newest_revisions(rows: &RecordBatch, places: &Places) -> Result<Vec<bool>, Ar
     Ok(keep)
 }
 
-/// The order of rows by hour, then by the table's own order.
-fn sorted(rows: &RecordBatch, places: &Places, hours: &[i64]) -> Result<UInt32Array, ArrowError> {
-    let hours = Arc::new(Int64Array::from(hours.to_vec())) as ArrayRef;
+/// The order of rows by folder, then by the table's own order.
+fn sorted(rows: &RecordBatch, places: &Places, folders: &[i64]) -> Result<UInt32Array, ArrowError> {
+    let folders = Arc::new(Int64Array::from(folders.to_vec())) as ArrayRef;
     let columns = places.sort.iter().map(|place| Arc::clone(rows.column(*place)));
     let columns: Vec<SortColumn> =
-        std::iter::once(hours).chain(columns).map(|values| SortColumn { values, options: None }).collect();
+        std::iter::once(folders).chain(columns).map(|values| SortColumn { values, options: None }).collect();
     lexsort_to_indices(&columns, None)
 }
 

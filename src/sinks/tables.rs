@@ -207,27 +207,51 @@ impl Places {
 
 const HOUR_MICROS: i64 = 3_600_000_000;
 
-/// The hour of each row since 1970, rounded down; 0 where no time is known, and where the year has not four digits.
-pub(super) fn hours(batch: &RecordBatch, time: &[usize]) -> Vec<i64> {
+/// How much event time a folder of a table holds. Small folders prune well; large ones keep files few where events are sparse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartitionBy {
+    /// `date=2026-09-01/hour=03`
+    Hour,
+    /// `date=2026-09-01`
+    Day,
+}
+
+impl PartitionBy {
+    /// The first hour of the folder that this hour belongs to.
+    fn first_hour(self, hour: i64) -> i64 {
+        match self {
+            PartitionBy::Hour => hour,
+            PartitionBy::Day => hour.div_euclid(24) * 24,
+        }
+    }
+
+    /// The folder that begins with this hour, segment by segment.
+    pub(super) fn folder(self, first_hour: i64) -> Vec<String> {
+        // Hours come from `folders`, whose bounds chrono can show.
+        let time = DateTime::from_timestamp(first_hour * 3600, 0).unwrap_or(DateTime::UNIX_EPOCH);
+        let date = format!("date={}", time.format("%Y-%m-%d"));
+        match self {
+            PartitionBy::Hour => vec![date, format!("hour={}", time.format("%H"))],
+            PartitionBy::Day => vec![date],
+        }
+    }
+}
+
+/// For each row the first hour since 1970 of its folder; 0 where no time is known, and where the year has not four digits.
+pub(super) fn folders(batch: &RecordBatch, time: &[usize], by: PartitionBy) -> Vec<i64> {
     let columns: Vec<_> =
         time.iter().map(|place| batch.column(*place).as_primitive::<TimestampMicrosecondType>()).collect();
     let hour = |row: usize| {
         let known = columns.iter().find(|column| column.is_valid(row)).map(|column| column.value(row));
         known.map_or(0, |micros| micros.div_euclid(HOUR_MICROS))
     };
-    (0..batch.num_rows()).map(|row| if (FIRST_HOUR..=LAST_HOUR).contains(&hour(row)) { hour(row) } else { 0 }).collect()
+    let shown = |hour: i64| if (FIRST_HOUR..=LAST_HOUR).contains(&hour) { by.first_hour(hour) } else { 0 };
+    (0..batch.num_rows()).map(|row| shown(hour(row))).collect()
 }
 
 /// 0001-01-01T00 and 9999-12-31T23: a date beyond these would make readers take the folders for texts.
 const FIRST_HOUR: i64 = -62_135_596_800 / 3600;
 const LAST_HOUR: i64 = 253_402_300_799 / 3600;
-
-/// The folder of an hour: `date=2026-09-01/hour=03`, as two segments.
-pub(super) fn hour_folder(hour: i64) -> [String; 2] {
-    // Hours come from `hours`, whose bounds chrono can show.
-    let time = DateTime::from_timestamp(hour * 3600, 0).unwrap_or(DateTime::UNIX_EPOCH);
-    [format!("date={}", time.format("%Y-%m-%d")), format!("hour={}", time.format("%H"))]
-}
 
 #[cfg(test)]
 #[path = "tables_tests.rs"]

@@ -91,9 +91,13 @@ fn a_row_belongs_to_the_hour_of_its_event_else_of_its_arrival_else_to_the_first(
     let shape = TableShape::of(Table::Late, &[]).unwrap();
     let batch = late(&cases.map(|(event, received, _)| (event, received)));
     let places = Places::of(&shape, &written_schema(&batch.schema())).unwrap();
-    let folders: Vec<String> =
-        hours(&batch, &places.time).into_iter().map(|hour| hour_folder(hour).join("/")).collect();
-    assert_eq!(folders, cases.map(|(_, _, folder)| folder));
+    let told = |by: PartitionBy| -> Vec<String> {
+        folders(&batch, &places.time, by).into_iter().map(|hour| by.folder(hour).join("/")).collect()
+    };
+    let by_hour = told(PartitionBy::Hour);
+    let dates: Vec<&str> = by_hour.iter().map(|folder| folder.split('/').next().unwrap()).collect();
+    assert_eq!(told(PartitionBy::Day), dates);
+    assert_eq!(by_hour, cases.map(|(_, _, folder)| folder));
 }
 
 #[test]
