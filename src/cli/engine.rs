@@ -159,7 +159,7 @@ pub(super) fn store_of_recordings(source: Option<&SourceSection>, output: Option
 pub(super) fn files(paths: Vec<String>, event: &EventSection, store: S3Options) -> FilesSpec {
     FilesSpec {
         paths,
-        s3: store,
+        s3: Arc::new(store),
         patience: Patience::default(),
         format: match event.format {
             EventFormat::Json => FileFormat::Ndjson,

@@ -97,7 +97,7 @@ pub(super) fn begin<R: Read>(cutter: &mut Cutter<R>, options: &CellOptions) -> i
             && SEPARATORS.contains(separator)
         {
             told = told.or(Some(*separator));
-        } else if !is_comment && !(is_whole && line.is_empty()) {
+        } else if !(is_comment || is_whole && line.is_empty()) {
             break line.to_vec();
         }
         cutter.drop_line();

@@ -17,6 +17,7 @@ mod reader;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use cells::CellOptions;
 pub use format::{Compression, FileFormat};
@@ -36,7 +37,7 @@ pub struct FilesSpec {
     /// Files, folders (with all folders in them) and glob patterns, on this machine or as `s3://bucket/…`.
     pub paths: Vec<String>,
     /// How stores are reached, and how long they are waited for.
-    pub s3: S3Options,
+    pub s3: Arc<S3Options>,
     pub patience: Patience,
     /// What files are whose names do not say it.
     pub format: FileFormat,
@@ -59,7 +60,7 @@ impl FilesSpec {
     pub fn new(paths: Vec<String>, format: FileFormat) -> FilesSpec {
         FilesSpec {
             paths,
-            s3: S3Options::default(),
+            s3: Arc::default(),
             patience: Patience::default(),
             format,
             cells: CellOptions::default(),

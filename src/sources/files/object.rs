@@ -264,9 +264,17 @@ impl Read for Onward {
 mod tests {
     use std::time::Duration;
 
+    use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+    use arrow::datatypes::Int64Type;
     use object_store::memory::InMemory;
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::properties::WriterProperties;
 
     use super::*;
+    use crate::domain::ids::PartitionId;
+    use crate::domain::raw::Form;
+    use crate::sources::files::columns::Rows;
+    use crate::sources::files::location::Chunks;
     use crate::storage::key::ObjectKey;
     use crate::storage::patience::Patience;
     use crate::storage::simulated::{Faults, Simulated};
@@ -405,5 +413,39 @@ mod tests {
         }
         let least = (24 << 20) / lock(&windows.0).window_bytes as usize;
         assert!(fetches <= least + least / 8 + columns.len(), "{fetches} requests where {least} would do");
+    }
+
+    /// A narrow column beside a wide one, in four groups of rows.
+    fn columns() -> Bytes {
+        let narrow = Int64Array::from_iter_values(0..8000);
+        let wide = StringArray::from_iter_values((0..8000u64).map(|row| format!("{:0400}", row * 0x9E37_79B9)));
+        let columns: [(&str, ArrayRef); 2] = [("wide", Arc::new(wide)), ("narrow", Arc::new(narrow))];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let properties = WriterProperties::builder().set_max_row_group_row_count(Some(2000)).build();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.into_inner().unwrap().into()
+    }
+
+    #[test]
+    fn of_columns_only_the_wanted_ones_are_fetched_and_only_from_the_wanted_row_on() {
+        let bytes = columns();
+        assert!(bytes.len() > 3 << 20);
+        let object = object_in(&Storage::in_memory().unwrap(), &bytes);
+        let fetched_from = |next: i64| {
+            let windows = object.windows(Share::of(1));
+            let mut rows = Rows::open(Chunks::Object(windows.clone()), next, &[vec!["narrow".to_owned()]]).unwrap();
+            let mut values = Vec::new();
+            while let Some(batch) = rows.next(PartitionId(0), 1000).unwrap() {
+                let Form::Columns(columns) = &batch.form else { panic!("{batch:?}") };
+                assert_eq!(columns.num_columns(), 1);
+                values.extend_from_slice(columns.column(0).as_primitive::<Int64Type>().values());
+            }
+            assert_eq!(values, (next..8000).collect::<Vec<_>>());
+            let held = lock(&windows.0);
+            held.windows.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>() - FOOTER_BYTES
+        };
+        let (all, half, none) = (fetched_from(0), fetched_from(4100), fetched_from(8000));
+        assert!(all < 200_000 && half * 3 < all * 2 && none == 0, "{all}, {half} and {none} bytes");
     }
 }
