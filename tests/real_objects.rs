@@ -187,7 +187,7 @@ fn a_run_goes_on_in_the_middle_of_an_object_and_tells_what_was_taken_away() {
     assert_eq!(tables::accounts(&remote.open()), tables::accounts(&local.open()));
     assert_eq!(answers(&remote), answers(&local));
 
-    write(1);
+    twins.write(&name(0), ndjson(&flows[0][..flows[0].len() / 3]));
     run_remote().with(1, &[&twins.url(&name(0)), "was read up to record", "now ends after"]);
     (0..PARTITIONS).for_each(|partition| twins.remove(&name(partition)));
     run_remote().with(2, &["no file matches", &twins.url("")]);
