@@ -88,7 +88,7 @@ impl<'s> Buckets<'s> {
 fn parse(named: &str) -> Result<Url<'_>, SourceError> {
     let rest = named.strip_prefix(SCHEME).unwrap_or(named);
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-    if rest.split('/').next().is_some_and(|authority| authority.contains('@')) {
+    if bucket.contains('@') {
         // What stands there is not repeated.
         let fault = "an account does not belong in a URL: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead";
         return Err(bad_url("s3://…", fault));
