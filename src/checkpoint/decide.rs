@@ -60,7 +60,7 @@ pub enum Conflict {
     #[error("the output holds what was read from `{found}`, and the source is `{ours}`: give it an output of its own")]
     Source { found: String, ours: String },
     #[error(
-        "`{section}` of the configuration has changed since the output was begun: restore it, or begin another output"
+        "`{section}` of the configuration has changed since the output was begun: restore it, or begin another output (--output)"
     )]
     Configuration { section: String },
     #[error("the output has files in `{folder}` but no checkpoint: give it an empty place")]

@@ -42,7 +42,11 @@ impl Shown {
                 write_lines_around(None);
                 bar.finish_and_clear();
             }
-            line(&told(progress.look(), begin.elapsed()));
+            let seen = progress.look();
+            // A run that could not begin tells why by itself.
+            if seen.rows > 0 {
+                line(&told(seen, begin.elapsed()));
+            }
         })?;
         Ok(Shown { done: Some(done), thread: Some(thread) })
     }

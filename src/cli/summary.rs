@@ -85,7 +85,13 @@ impl Summary {
             refused.push(format!("{} quarantined", count(totals.quarantined)));
         }
         let refused = if refused.is_empty() { String::new() } else { format!(": {}", refused.join(", ")) };
-        line("events", format!("{} of {} records{refused}", count(totals.accepted), count(totals.records)));
+        line(
+            "events",
+            match totals.records {
+                0 => "nothing new: what there is to read was read before, or there is nothing".to_owned(),
+                records => format!("{} of {} records{refused}", count(totals.accepted), count(records)),
+            },
+        );
         line("windows", count(totals.windows).to_string());
         if totals.scored + totals.unscored > 0 {
             line("anomalies", format!("{} in {} scores", count(totals.anomalies), count(totals.scored)));

@@ -69,7 +69,8 @@ impl Assembly<'_> {
                 let wake = Box::new(move || {
                     let _ = activator.activate();
                 });
-                start::intake(spec, self.process, self.start, (share.worker, share.workers), wake)
+                let pool = Arc::clone(&shared.decoding);
+                start::intake(spec, self.process, self.start, (share.worker, share.workers), pool, wake)
             };
             let (first, plan) = (self.start.first_epoch, spec.plan);
             let ingest_spec = IngestSpec { first, plan, clock: clock.clone(), progressed, shared: shared.clone() };

@@ -2,7 +2,8 @@
 //!
 //! Promise: every offset that is passed over is in exactly one account, under exactly one heading.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::decode::admission::Admission;
@@ -15,6 +16,7 @@ use crate::domain::watermark::WatermarkSpec;
 use crate::observe::metrics::Tally;
 use crate::pipeline::account::PartitionReport;
 use crate::pipeline::parcel::Item;
+use crate::pipeline::pool::{DecodeJob, DecodePool};
 use crate::pipeline::spec::Until;
 use crate::pipeline::watermarks::Mark;
 use crate::sources::{Partition, Read, Reader, SourceError};
@@ -58,15 +60,26 @@ pub struct Begin {
     pub first: EventTime,
 }
 
+/// What was read and not taken yet.
+enum Ahead {
+    Records(Arc<DecodeJob>),
+    /// Whatever is not records.
+    News(Box<Read>),
+}
+
 /// See the module.
 pub struct Intake {
     worker: usize,
     reader: Box<dyn Reader>,
     decoder: Box<dyn Decode>,
+    pool: Arc<DecodePool>,
     spec: WatermarkSpec,
     partitions: BTreeMap<PartitionId, State>,
     until: Until,
-    reads: Vec<Read>,
+    /// In the order in which it was read.
+    ahead: VecDeque<Ahead>,
+    /// The batches of records among them.
+    batches_ahead: usize,
     /// Records and bytes handed on, for progress.
     pub records: u64,
     pub bytes: u64,
@@ -78,7 +91,7 @@ impl Intake {
     pub fn new(
         worker: usize,
         reader: Box<dyn Reader>,
-        decoder: Box<dyn Decode>,
+        (decoder, pool): (Box<dyn Decode>, Arc<DecodePool>),
         spec: WatermarkSpec,
         begins: Vec<Begin>,
         until: Until,
@@ -97,8 +110,21 @@ impl Intake {
             (id, state)
         });
         let partitions = partitions.collect();
-        let (reads, tally) = (Vec::new(), Tally::default());
-        Intake { worker, reader, decoder, spec, partitions, until, reads, records: 0, bytes: 0, tally }
+        let (ahead, batches_ahead) = (VecDeque::new(), 0);
+        Intake {
+            worker,
+            reader,
+            decoder,
+            pool,
+            spec,
+            partitions,
+            until,
+            ahead,
+            batches_ahead,
+            records: 0,
+            bytes: 0,
+            tally: Tally::default(),
+        }
     }
 
     /// What became of the records since the last call.
@@ -124,20 +150,74 @@ impl Intake {
         self.reader.waiting()
     }
 
-    /// Reads what is there, up to about `rows_max` records. `None`: nothing is there now.
+    /// Reads what is there, in batches of up to about `rows_max` records, and takes what was read first. `None`: nothing is there now.
     pub fn read(&mut self, rows_max: usize, now: Instant) -> Result<Option<Vec<Item>>, SourceError> {
-        let mut reads = std::mem::take(&mut self.reads);
-        if let Some(behind) = self.furthest_behind() {
-            self.reader.prefer(behind);
+        let is_all = self.read_ahead(rows_max)?;
+        if self.ahead.is_empty() {
+            return Ok(None);
         }
-        self.reader.read(rows_max, &mut reads)?;
-        let is_quiet = reads.is_empty();
+        // What others may still be decoding can wait while there is more.
+        let left = if is_all { 0 } else { self.pool.ahead() / 2 };
         let mut items = Vec::new();
-        for read in reads.drain(..) {
-            self.take(read, now, &mut items);
+        while self.batches_ahead > left || self.batches_ahead == 0 {
+            match self.ahead.pop_front() {
+                Some(Ahead::Records(job)) => {
+                    self.batches_ahead -= 1;
+                    let (raw, decoded) = job.finish(self.decoder.as_mut());
+                    self.records(&raw, decoded, &mut items);
+                }
+                Some(Ahead::News(read)) => self.take(*read, now, &mut items),
+                None => break,
+            }
         }
-        self.reads = reads;
-        Ok((!is_quiet).then_some(items))
+        Ok(Some(items))
+    }
+
+    /// Reads so far ahead that others have something to decode; once, if there are none. Whether that is all to be taken now.
+    fn read_ahead(&mut self, rows_max: usize) -> Result<bool, SourceError> {
+        let mut reads = Vec::new();
+        while self.batches_ahead < self.pool.ahead() {
+            if let Some(behind) = self.furthest_behind() {
+                self.reader.prefer(behind);
+            }
+            self.reader.read(rows_max, &mut reads)?;
+            if reads.is_empty() {
+                return Ok(true);
+            }
+            for read in reads.drain(..) {
+                match read {
+                    Read::Records(raw) if raw.is_empty() => {}
+                    Read::Records(raw) => {
+                        let name = self.state(raw.partition).report.account.partition.clone();
+                        self.ahead.push_back(Ahead::Records(self.pool.post(raw, name)));
+                        self.batches_ahead += 1;
+                    }
+                    Read::Found(partition) => {
+                        self.begin(&partition);
+                        self.ahead.push_back(Ahead::News(Box::new(Read::Found(partition))));
+                    }
+                    news => self.ahead.push_back(Ahead::News(Box::new(news))),
+                }
+            }
+            if self.pool.ahead() == 1 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A partition that was not there before.
+    fn begin(&mut self, partition: &Partition) {
+        let state = State {
+            report: PartitionReport::open(partition.id, partition.name.clone(), Offset(0)),
+            admission: Admission::new(&self.spec, EventTime::MIN),
+            phase: Phase::New,
+            first: EventTime::MIN,
+            is_paused: false,
+            has_spoken: false,
+            is_settled: false,
+        };
+        self.partitions.insert(partition.id, state);
     }
 
     /// How far reading has come in what progress is measured by.
@@ -153,7 +233,7 @@ impl Intake {
 
     fn take(&mut self, read: Read, now: Instant, items: &mut Vec<Item>) {
         match read {
-            Read::Records(raw) => self.records(&raw, items),
+            Read::Records(_) => unreachable!("records are ahead as jobs, never as news"),
             Read::CaughtUp { partition, next } => {
                 let state = self.state(partition);
                 state.report.skip_to(next);
@@ -169,18 +249,7 @@ impl Intake {
                 state.phase = Phase::Ended;
             }
             Read::Found(partition) => {
-                let id = partition.id;
-                items.push(Item::Found { target: self.worker, id, name: partition.name.clone() });
-                let state = State {
-                    report: PartitionReport::open(id, partition.name, Offset(0)),
-                    admission: Admission::new(&self.spec, EventTime::MIN),
-                    phase: Phase::New,
-                    first: EventTime::MIN,
-                    is_paused: false,
-                    has_spoken: false,
-                    is_settled: false,
-                };
-                self.partitions.insert(id, state);
+                items.push(Item::Found { target: self.worker, id: partition.id, name: partition.name });
             }
             Read::Lost { partition, from, to } => {
                 let report = &mut self.state(partition).report;
@@ -199,14 +268,10 @@ impl Intake {
         self.partitions.get_mut(&partition).expect("a reader speaks of its own partitions only")
     }
 
-    fn records(&mut self, raw: &RawBatch, items: &mut Vec<Item>) {
-        if raw.is_empty() {
-            return;
-        }
+    fn records(&mut self, raw: &RawBatch, Decoded { events, rejects }: Decoded, items: &mut Vec<Item>) {
         self.records += raw.len() as u64;
         self.bytes += raw.bytes.len() as u64;
         let state = self.partitions.get_mut(&raw.partition).expect("a reader speaks of its own partitions only");
-        let Decoded { events, rejects } = self.decoder.decode(raw, &state.report.account.partition);
         let admitted = state.admission.admit(events, raw);
         self.tally.accepted += admitted.accepted.len() as u64;
         self.tally.late += admitted.late as u64;

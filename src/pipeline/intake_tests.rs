@@ -80,7 +80,8 @@ fn intake(until: Until, reads: Vec<Read>) -> (Intake, std::rc::Rc<std::cell::Ref
     let script = Script { reads: reads.into(), ..Script::default() };
     let told = script.told.clone();
     let decoder = Box::new(Decoder::new(&schema).unwrap());
-    (Intake::new(0, Box::new(script), decoder, spec(), vec![begin(0), begin(1)], until), told)
+    let decoding = (decoder as Box<dyn Decode>, Arc::default());
+    (Intake::new(0, Box::new(script), decoding, spec(), vec![begin(0), begin(1)], until), told)
 }
 
 fn read_all(intake: &mut Intake, now: Instant) -> Vec<Item> {

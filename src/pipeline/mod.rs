@@ -13,6 +13,7 @@ mod ingest;
 mod intake;
 mod parcel;
 pub mod plan;
+mod pool;
 mod route;
 pub mod run;
 pub mod scored;

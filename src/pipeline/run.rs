@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use timely::CommunicationConfig;
 use timely::worker::Worker;
 
+use crate::decode::Decoder;
 use crate::observe::metrics::Metrics;
 use crate::observe::stop::StopSignal;
 use crate::observe::vitals::Phase;
@@ -13,6 +14,7 @@ use crate::pipeline::PipelineError;
 use crate::pipeline::agree::agree;
 use crate::pipeline::assemble::Assembly;
 use crate::pipeline::committer::Committer;
+use crate::pipeline::ingest::Progressed;
 use crate::pipeline::shared::Shared;
 use crate::pipeline::spec::{Cluster, PipelineSpec};
 use crate::pipeline::start::{self, Process, Source, Start, Terms};
@@ -104,6 +106,7 @@ fn work(
     shared: &Shared,
 ) -> Result<(), PipelineError> {
     let share = Share { worker: worker.index(), workers: worker.peers() };
+    shared.decoding.join();
     let committer: Arc<Mutex<Option<Committer>>> = Arc::default();
     let decide = {
         let (spec, process, shared, committer) = (spec.clone(), process.clone(), shared.clone(), committer.clone());
@@ -131,16 +134,32 @@ fn work(
     let assembly = Assembly { spec, process, start: &start, shared, share };
     let (clock, progressed) = assembly.build(worker, committer)?;
     shared.metrics.vitals.reach(Phase::Claimed);
-    let mut watch = Watch {
+    let watch = Watch {
         metrics: Arc::clone(&shared.metrics),
         clock,
         progressed: progressed.clone(),
         pulse: shared.metrics.vitals.worker(share.worker),
         speaks_for_process: share.worker.is_multiple_of(workers),
     };
+    turn(worker, &progressed, Decoder::new(&spec.events)?, watch, shared)
+}
+
+/// Steps until everything is committed.
+fn turn(
+    worker: &mut Worker,
+    progressed: &Progressed,
+    mut decoder: Decoder,
+    mut watch: Watch,
+    shared: &Shared,
+) -> Result<(), PipelineError> {
     let mut asked: Option<Instant> = None;
     while !progressed.committed.done() && !shared.failed() {
-        worker.step_or_park(Some(PARK));
+        // Idle only when there is nothing to decode for others either.
+        if shared.decoding.help(&mut decoder) {
+            worker.step();
+        } else {
+            worker.step_or_park(Some(PARK));
+        }
         watch.look();
         if shared.stop.is_requested() {
             shared.metrics.vitals.reach(Phase::Stopping);

@@ -7,6 +7,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::progress::Progress;
 use crate::observe::stop::StopSignal;
 use crate::pipeline::PipelineError;
+use crate::pipeline::pool::DecodePool;
 
 /// See the module. Clones share.
 #[derive(Clone)]
@@ -14,6 +15,7 @@ pub struct Shared {
     pub stop: StopSignal,
     pub metrics: Arc<Metrics>,
     pub progress: Arc<Progress>,
+    pub decoding: Arc<DecodePool>,
     failure: Arc<Failure>,
 }
 
@@ -33,7 +35,7 @@ struct Failure {
 impl Shared {
     pub fn new(stop: StopSignal, metrics: Arc<Metrics>) -> Shared {
         let progress = Arc::clone(&metrics.progress);
-        Shared { stop, metrics, progress, failure: Arc::default() }
+        Shared { stop, metrics, progress, decoding: Arc::default(), failure: Arc::default() }
     }
 
     /// Ends the run: nothing is committed from here on, and `run` returns the first error.

@@ -19,6 +19,7 @@ use crate::domain::time::EventTime;
 use crate::pipeline::PipelineError;
 use crate::pipeline::committer::Committer;
 use crate::pipeline::intake::{Begin, Intake};
+use crate::pipeline::pool::DecodePool;
 use crate::pipeline::shared::Shared;
 use crate::pipeline::spec::{PipelineSpec, SourceSpec, Until};
 use crate::pipeline::staging::now;
@@ -293,6 +294,7 @@ pub fn intake(
     process: &Process,
     start: &Start,
     (worker, workers): (usize, usize),
+    pool: Arc<DecodePool>,
     wake: Wake,
 ) -> Result<Intake, PipelineError> {
     let next_of = |name: &str| start.partitions.get(name).map(|partition| partition.next);
@@ -344,7 +346,7 @@ pub fn intake(
     };
     let begins = mine.into_iter().map(begin).collect();
     let decoder: Box<dyn Decode> = Box::new(Decoder::new(&spec.events)?);
-    Ok(Intake::new(worker, reader, decoder, spec.watermark.clone(), begins, spec.until))
+    Ok(Intake::new(worker, reader, (decoder, pool), spec.watermark.clone(), begins, spec.until))
 }
 
 /// The reader of these simulated partitions.

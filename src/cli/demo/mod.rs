@@ -71,7 +71,7 @@ pub(super) fn demo(options: &DemoOptions, is_quiet: bool) -> anyhow::Result<()> 
         "1. {} messages of {} devices while nothing is wrong: {}",
         HumanCount(calm),
         options.devices,
-        shown(&folder, "calm")
+        options.output.join("calm").display()
     ));
     let Some(model) = learn(&settings, &folder, &stop, is_quiet)? else { return Ok(()) };
     say(format!("2. {model}"));
