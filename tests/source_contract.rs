@@ -9,10 +9,12 @@ use std::time::Duration;
 use testbed::{Seen, read_until};
 use tidewatch::broker::mock::MockBroker;
 use tidewatch::domain::ids::{Offset, PartitionId};
-use tidewatch::sources::Reader;
-use tidewatch::sources::files::{CellOptions, FileFormat, FileReader, FilesSpec, discover};
+use tidewatch::sources::files::{Compression, FileFormat, FilePartition, FileReader, FilesSpec, Location, discover};
 use tidewatch::sources::kafka::{KafkaClient, KafkaReader};
 use tidewatch::sources::simulator::{Pace, Profile, SeededFaults, Simulator, SimulatorReader, SimulatorSpec};
+use tidewatch::sources::{Partition, Reader};
+use tidewatch::storage::Storage;
+use tidewatch::storage::key::ObjectKey;
 
 type Records = BTreeMap<PartitionId, Vec<(i64, String)>>;
 type Starts<'a> = &'a dyn Fn(PartitionId) -> Option<Offset>;
@@ -79,30 +81,53 @@ fn pausing_neither_loses_nor_repeats(expected: &Records, open: &impl Fn(Starts<'
 }
 
 fn files(paths: Vec<String>) -> FilesSpec {
-    FilesSpec {
-        paths,
-        format: FileFormat::Ndjson,
-        cells: CellOptions::default(),
-        wanted: Vec::new(),
-        record_bytes_max: 1000,
-        block_bytes: 100,
-        open_files_max: 2,
-    }
+    let spec = FilesSpec::new(paths, FileFormat::Ndjson);
+    FilesSpec { record_bytes_max: 1000, block_bytes: 100, open_files_max: 2, ..spec }
+}
+
+/// Three partitions, and each as the text of a file.
+fn lines() -> (Records, Vec<String>) {
+    let partition = |file: u64| -> Vec<(i64, String)> {
+        (0..40 + file as i64 * 25).map(|index| (index, format!("{file}:{index}"))).collect()
+    };
+    let expected: Records = (0..3).map(|file| (PartitionId(file), partition(file))).collect();
+    let text = |records: &Vec<(i64, String)>| records.iter().map(|(_, text)| format!("{text}\n")).collect();
+    let texts = expected.values().map(text).collect();
+    (expected, texts)
 }
 
 #[test]
 fn files_keep_the_contract() {
     let folder = tempfile::tempdir().unwrap();
-    let mut expected = Records::new();
-    for file in 0..3 {
-        let records: Vec<_> = (0..40 + file * 25).map(|index| (index, format!("{file}:{index}"))).collect();
-        let text: String = records.iter().map(|(_, text)| format!("{text}\n")).collect();
+    let (expected, texts) = lines();
+    for (file, text) in texts.iter().enumerate() {
         std::fs::write(folder.path().join(format!("{file}.ndjson")), text).unwrap();
-        expected.insert(PartitionId(file as u64), records);
     }
     let paths = vec![folder.path().display().to_string()];
     let spec = files(paths);
     check(&expected, |starts| Box::new(FileReader::new(&spec, discover(&spec).unwrap(), starts)));
+}
+
+#[test]
+fn objects_of_a_store_keep_the_contract() {
+    let storage = Storage::in_memory().unwrap();
+    let (expected, texts) = lines();
+    let partition = |(file, text): (usize, &String)| {
+        let name = format!("{file}.ndjson");
+        let key = ObjectKey::of(["recordings", &name]);
+        storage.put(&key, &text.clone().into()).unwrap();
+        let found = storage.find(&key).unwrap().unwrap();
+        FilePartition {
+            partition: Partition { id: PartitionId(file as u64), name },
+            bytes: found.size,
+            location: Location::object(format!("memory://{key}"), storage.clone(), found),
+            format: FileFormat::Ndjson,
+            compression: Compression::None,
+        }
+    };
+    let objects: Vec<FilePartition> = texts.iter().enumerate().map(partition).collect();
+    let spec = files(Vec::new());
+    check(&expected, |starts| Box::new(FileReader::new(&spec, objects.clone(), starts)));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tidewatch::domain::schema::{Constant, EventSchema, FieldKind, FieldSpec, Key
 use tidewatch::domain::watermark::WatermarkSpec;
 use tidewatch::models::features::Scaler;
 use tidewatch::models::registry;
-use tidewatch::sources::files::{CellOptions, FileFormat, FilesSpec};
+use tidewatch::sources::files::{FileFormat, FilesSpec};
 use tidewatch::training::error::TrainingError;
 use tidewatch::training::evaluate::{Evaluation, EvaluationSpec, evaluate};
 use tidewatch::training::input::InputSpec;
@@ -68,13 +68,9 @@ fn recording(folder: &Path) -> RecordingSpec {
     let fields = texts.into_iter().chain(FIELDS.map(|name| field(name, FieldKind::Float)));
     RecordingSpec {
         files: FilesSpec {
-            paths: vec![folder.display().to_string()],
-            format: FileFormat::Ndjson,
-            cells: CellOptions::default(),
-            wanted: Vec::new(),
             record_bytes_max: 1 << 16,
-            block_bytes: FilesSpec::BLOCK_BYTES,
             open_files_max: 4,
+            ..FilesSpec::new(vec![folder.display().to_string()], FileFormat::Ndjson)
         },
         events: EventSchema {
             time: TimeSource::Fields { paths: vec![vec!["ts".to_owned()]], format: TimeFormat::UnixMillis },

@@ -29,13 +29,11 @@ fn schema() -> EventSchema {
 fn read(path: &std::path::Path, block_bytes: usize, header: Option<Vec<String>>) -> Vec<String> {
     let schema = schema();
     let spec = FilesSpec {
-        paths: vec![path.display().to_string()],
-        format: FileFormat::Csv,
         cells: CellOptions { header, ..CellOptions::default() },
-        wanted: Vec::new(),
         record_bytes_max: schema.record_bytes_max,
         block_bytes,
         open_files_max: 1,
+        ..FilesSpec::new(vec![path.display().to_string()], FileFormat::Csv)
     };
     let mut reader = FileReader::new(&spec, discover(&spec).expect("the file is there"), &|_| None);
     let mut decoder = Decoder::new(&schema).expect("the schema is sound");

@@ -127,11 +127,12 @@ pub(super) struct RunOptions {
 #[command(after_long_help = "Examples:
   tidewatch replay pipeline.toml --from recordings/
   tidewatch replay pipeline.toml --from 'days/2026-01-*.ndjson' --output ./january
+  tidewatch replay pipeline.toml --from 's3://bucket/day=*/*.ndjson.gz'
   tidewatch replay pipeline.toml --from kafka          the configured topics as they stand now")]
 pub(super) struct ReplayOptions {
     #[command(flatten)]
     pub(super) configuration: ConfigurationOptions,
-    /// Files, folders or globs to read; or `kafka` for the configured topics as they stand now
+    /// Files, folders or globs to read, here or as s3://bucket/…; or `kafka` for the configured topics as they stand now
     #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     pub(super) from: Vec<String>,
     /// Print the closing summary as one JSON object
@@ -233,7 +234,7 @@ pub(super) struct EvaluateOptions {
 /// Recorded events, and for which detectors.
 #[derive(Debug, Args)]
 pub(super) struct RecordedOptions {
-    /// Files, folders or globs to read
+    /// Files, folders or globs to read, here or as s3://bucket/…
     #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     pub(super) from: Vec<String>,
     /// This detector alone; may be repeated [default: all]

@@ -30,6 +30,7 @@ use crate::sources::kafka::{KafkaSpec, Lost, Start as KafkaStart};
 use crate::sources::simulator::Pace;
 use crate::storage::digest::Sha256;
 use crate::storage::error::StorageError;
+use crate::storage::patience::Patience;
 use crate::storage::{S3Account, S3Options};
 
 use super::Refusal;
@@ -90,12 +91,12 @@ pub(super) fn run(job: Job) -> anyhow::Result<Summary> {
 
 /// A failure that another command or configuration would spare is a refusal.
 fn judged(error: PipelineError) -> anyhow::Error {
-    use SourceError::{CompressedColumns, NothingMatches, Pattern, SameName};
+    use SourceError::{BadUrl, CompressedColumns, NothingMatches, Pattern, SameName};
     let is_refusal = matches!(
         error,
         PipelineError::Checkpoint(CheckpointError::Conflict(_))
             | PipelineError::Source(
-                NothingMatches { .. } | Pattern { .. } | CompressedColumns { .. } | SameName { .. }
+                NothingMatches { .. } | Pattern { .. } | CompressedColumns { .. } | SameName { .. } | BadUrl { .. }
             )
             | PipelineError::Storage(StorageError::BadUrl { .. })
             | PipelineError::Scoring(_)
@@ -114,9 +115,10 @@ pub(super) fn told(error: &anyhow::Error) -> String {
 /// The pipeline of a configuration.
 fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> {
     let events: EventSchema = settings.event.schema.clone();
+    let store = store_of_recordings(Some(&settings.source), Some(&settings.output));
     let source = match (input, &settings.source) {
-        (Input::Recordings(paths), _) => SourceSpec::Files(files(paths.clone(), &settings.event)),
-        (_, SourceSection::Files(section)) => SourceSpec::Files(files(section.paths.clone(), &settings.event)),
+        (Input::Recordings(paths), _) => SourceSpec::Files(files(paths.clone(), &settings.event, store)),
+        (_, SourceSection::Files(section)) => SourceSpec::Files(files(section.paths.clone(), &settings.event, store)),
         (_, SourceSection::Kafka(section)) => SourceSpec::Kafka(kafka(section)),
         (Input::Live, SourceSection::Simulator(section)) => {
             SourceSpec::Simulator(section.spec.clone(), section.pace.unwrap_or(Pace::Times(1.0)))
@@ -145,9 +147,20 @@ fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> 
     })
 }
 
-pub(super) fn files(paths: Vec<String>, event: &EventSection) -> FilesSpec {
+/// The store of recordings that are on one: their own where it is configured, else that of the output.
+pub(super) fn store_of_recordings(source: Option<&SourceSection>, output: Option<&OutputSection>) -> S3Options {
+    let own = match source {
+        Some(SourceSection::Files(files)) => files.s3.as_ref(),
+        _ => None,
+    };
+    own.or(output.map(|output| &output.s3)).map(s3).unwrap_or_default()
+}
+
+pub(super) fn files(paths: Vec<String>, event: &EventSection, store: S3Options) -> FilesSpec {
     FilesSpec {
         paths,
+        s3: Arc::new(store),
+        patience: Patience::default(),
         format: match event.format {
             EventFormat::Json => FileFormat::Ndjson,
             EventFormat::Csv => FileFormat::Csv,

@@ -16,8 +16,9 @@ pub(super) fn recording(settings: &Settings, options: &RecordedOptions) -> Resul
     if options.from.iter().any(|path| path == "kafka") {
         return Err(Refusal::new("--from takes recordings here, not topics; for a file of that name: ./kafka"));
     }
+    let store = engine::store_of_recordings(Some(&settings.source), Some(&settings.output));
     Ok(RecordingSpec {
-        files: engine::files(options.from.clone(), &settings.event),
+        files: engine::files(options.from.clone(), &settings.event, store),
         events: settings.event.schema.clone(),
         watermark: settings.watermark.clone(),
     })
@@ -51,7 +52,7 @@ pub(super) fn detectors<'s>(
 
 /// A failure that another command or configuration would spare is a refusal.
 pub(super) fn judged(error: TrainingError, detector: &str) -> anyhow::Error {
-    use SourceError::{CompressedColumns, NothingMatches, Pattern, SameName};
+    use SourceError::{BadUrl, CompressedColumns, NothingMatches, Pattern, SameName};
     let is_failure = matches!(
         &error,
         TrainingError::Spill { .. }
@@ -65,7 +66,10 @@ pub(super) fn judged(error: TrainingError, detector: &str) -> anyhow::Error {
     let is_unreadable = matches!(
         &error,
         TrainingError::Source(source)
-            if !matches!(source, NothingMatches { .. } | Pattern { .. } | CompressedColumns { .. } | SameName { .. })
+            if !matches!(
+                source,
+                NothingMatches { .. } | Pattern { .. } | CompressedColumns { .. } | SameName { .. } | BadUrl { .. }
+            )
     );
     let error = anyhow::Error::from(error).context(format!("detector `{detector}`"));
     if is_failure || is_unreadable { error } else { Refusal::new(engine::told(&error)).into() }

@@ -26,9 +26,13 @@ impl Fingerprint {
         add("source".to_owned(), &source(&settings.source));
         add("event".to_owned(), &event(&settings.event));
         // Readers of Hive's folders take one depth of them alone.
-        if settings.output.partition_by == PartitionBy::Day {
-            add("output.partition_by".to_owned(), "day");
-        }
+        add(
+            "output.partition_by".to_owned(),
+            match settings.output.partition_by {
+                PartitionBy::Hour => "hour",
+                PartitionBy::Day => "day",
+            },
+        );
         for spec in &settings.windows {
             add(format!("windows.{}", spec.name), &window(spec));
         }

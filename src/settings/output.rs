@@ -7,10 +7,10 @@ use crate::sinks::tables::PartitionBy;
 use super::fault::Wrong;
 use super::kafka::{Properties, brokers, properties, topic_name};
 use super::reader::Reader;
-use super::secret::{Secret, is_secret, misplaced};
+use super::s3::{self, S3Section};
 use super::source::SourceSection;
-use super::tree::{Node, Value};
-use super::value::{Read, boolean, duration, one_of, shown, size, text, unfit};
+use super::tree::Node;
+use super::value::{Read, duration, one_of, shown, size, text};
 
 /// `[output]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,19 +36,6 @@ pub enum EventsStored {
     None,
 }
 
-/// `[output.s3]`: what differs from AWS.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct S3Section {
-    pub endpoint: Option<String>,
-    pub region: Option<String>,
-    /// `bucket.host/key` instead of `host/bucket/key`.
-    pub virtual_hosted: bool,
-    /// Where they are not given, AWS's own variables (`AWS_ACCESS_KEY_ID`, …) and the machine's role count.
-    pub access_key_id: Option<Secret>,
-    pub secret_access_key: Option<Secret>,
-    pub session_token: Option<Secret>,
-}
-
 /// `[output.kafka]`: anomalies as JSON on a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaOutputSection {
@@ -65,7 +52,7 @@ pub(super) fn read(reader: Reader<'_>, source: Option<&SourceSection>) -> Option
     let file_size = reader.or("file_size", 128 << 20, size);
     let folders = [("hour", PartitionBy::Hour), ("day", PartitionBy::Day)];
     let partition_by = reader.or("partition_by", PartitionBy::Hour, one_of(&folders));
-    let s3 = reader.section("s3").map(read_s3).unwrap_or_default();
+    let s3 = reader.section("s3").map(s3::read).unwrap_or_default();
     let kafka = reader.section("kafka").map(|kafka| read_kafka(kafka, source));
     let is_sound = reader.finish();
     // A faulty [output.kafka] has made the section unsound.
@@ -89,48 +76,6 @@ fn url(node: &Node) -> Read<String> {
         "file" if !rest.starts_with('/') => bad(format!("{} needs three slashes and a whole path", shown(&url))),
         "s3" | "file" => Ok(url),
         other => bad(format!("results cannot be written to {}", shown(&format!("{other}://…")))),
-    }
-}
-
-fn read_s3(reader: Reader<'_>) -> S3Section {
-    let section = S3Section {
-        endpoint: reader.optional("endpoint", endpoint),
-        region: reader.optional("region", text),
-        virtual_hosted: reader.or("virtual_hosted", false, boolean),
-        access_key_id: reader.optional("access_key_id", |node| secret("access_key_id", node)),
-        secret_access_key: reader.optional("secret_access_key", |node| secret("secret_access_key", node)),
-        session_token: reader.optional("session_token", |node| secret("session_token", node)),
-    };
-    match (&section.access_key_id, &section.secret_access_key) {
-        (Some(_), None) => reader.fault("access_key_id", half("secret_access_key")),
-        (None, Some(_)) => reader.fault("secret_access_key", half("access_key_id")),
-        (None, None) if section.session_token.is_some() => {
-            reader.fault("session_token", half("access_key_id and secret_access_key"));
-        }
-        _ => {}
-    }
-    reader.finish();
-    section
-}
-
-fn half(other: &str) -> Wrong {
-    Wrong::new(format!("this is half of an account: {other} is missing"), "set them together, or none of them")
-}
-
-fn secret(name: &str, node: &Node) -> Read<Secret> {
-    debug_assert!(is_secret(&["output", "s3", name].map(str::to_owned)), "overrides must know it as a secret");
-    match &node.value {
-        Value::Secret(secret) => Ok(secret.clone()),
-        _ => Err(misplaced(&format!("output.s3.{name}"))),
-    }
-}
-
-fn endpoint(node: &Node) -> Read<String> {
-    let url = text(node)?;
-    let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    match host.map(|host| host.trim_end_matches('/')) {
-        Some(host) if !host.is_empty() && !host.contains(['@', '/', '?', '#', ' ']) => Ok(url),
-        _ => Err(unfit(node, "the address of a store", "write \"http://host:port\" or \"https://host\"")),
     }
 }
 

@@ -34,13 +34,14 @@ impl fmt::Display for Secret {
     }
 }
 
-/// Keys of `[output.s3]` that hold secrets.
+/// The sections that hold an account of a store, and their keys that are secrets.
+const S3_SECTIONS: [&str; 2] = ["output.s3", "source.files.s3"];
 const S3_SECRETS: [&str; 3] = ["access_key_id", "secret_access_key", "session_token"];
 
 /// Whether the value at this path is a secret.
 pub(super) fn is_secret(path: &[String]) -> bool {
     let Some((last, above)) = path.split_last() else { return false };
-    if above.len() == 2 && above[0] == "output" && above[1] == "s3" {
+    if S3_SECTIONS.contains(&above.join(".").as_str()) {
         return S3_SECRETS.contains(&last.as_str());
     }
     above.iter().any(|name| name == "librdkafka") && is_secret_property(last)
@@ -105,5 +106,6 @@ mod tests {
             "TIDEWATCH__SOURCE__KAFKA__LIBRDKAFKA__SASL_PASSWORD"
         );
         assert_eq!(variable_of("output.s3.secret_access_key"), "TIDEWATCH__OUTPUT__S3__SECRET_ACCESS_KEY");
+        assert_eq!(variable_of("source.files.s3.session_token"), "TIDEWATCH__SOURCE__FILES__S3__SESSION_TOKEN");
     }
 }

@@ -3,6 +3,7 @@
 use super::fault::Wrong;
 use super::kafka::{Properties, brokers, properties, topic_name};
 use super::reader::Reader;
+use super::s3::{self, S3Section};
 use super::simulator::{self, SimulatorSection};
 use super::tree::Node;
 use super::value::{Read, distinct_texts, instant, nearest_or_all, one_of, size, text};
@@ -34,8 +35,10 @@ pub struct KafkaSection {
 /// `[source.files]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilesSection {
-    /// Files, folders and globs.
+    /// Files, folders and globs, on this machine or as `s3://bucket/…`.
     pub paths: Vec<String>,
+    /// `[source.files.s3]`: the store of those that are on one. None: it is the one of `[output.s3]`, with its account.
+    pub s3: Option<S3Section>,
 }
 
 /// Where a partition begins when nothing is committed.
@@ -129,7 +132,24 @@ fn start(node: &Node) -> Read<Start> {
 }
 
 fn read_files(reader: Reader<'_>) -> Option<FilesSection> {
-    let paths = reader.required("paths", "[\"recordings/*.ndjson\"]", distinct_texts);
+    let paths = reader.required("paths", "[\"recordings/*.ndjson\"]", |node| {
+        let paths = distinct_texts(node)?;
+        paths.iter().try_for_each(|path| without_account(path))?;
+        Ok(paths)
+    });
+    let s3 = reader.section("s3").map(s3::read);
     let is_sound = reader.finish();
-    is_sound.then_some(FilesSection { paths: paths? })
+    is_sound.then_some(FilesSection { paths: paths?, s3 })
+}
+
+/// A URL stands in manifests and logs.
+fn without_account(path: &str) -> Read<()> {
+    let authority = path.strip_prefix("s3://").and_then(|rest| rest.split('/').next());
+    match authority {
+        Some(authority) if authority.contains('@') => Err(Wrong::new(
+            "an account does not belong in a URL",
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead",
+        )),
+        _ => Ok(()),
+    }
 }

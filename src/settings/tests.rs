@@ -265,6 +265,34 @@ fn a_secret_on_the_command_line_is_refused_and_not_shown() {
 }
 
 #[test]
+fn recordings_have_a_store_of_their_own_whose_account_is_no_part_of_the_fingerprint() {
+    let text = text_of("full");
+    let (from, to) = (text.find("[source.").unwrap(), text.find("[event]").unwrap());
+    let text = format!("{}[source.files]\npaths = [\"s3://flows/day=*/*.csv\"]\n{}", &text[..from], &text[to..]);
+    // An output to Kafka takes the brokers of its source.
+    let brokers = Argument::parse("output.kafka.brokers=localhost:9092").unwrap();
+    let read = |pairs: &[(&str, &str)]| {
+        let overrides = Overrides { arguments: vec![brokers.clone()], ..environment(pairs) };
+        Settings::parse(&text, &overrides)
+    };
+    let plain = read(&[]).unwrap_or_else(|faults| panic!("{faults}"));
+    let SourceSection::Files(files) = &plain.source else { panic!("it reads files") };
+    assert_eq!(files.s3, None);
+    let own = read(&[
+        ("TIDEWATCH__SOURCE__FILES__S3__ENDPOINT", "http://localhost:9000"),
+        ("TIDEWATCH__SOURCE__FILES__S3__ACCESS_KEY_ID", "me"),
+        ("TIDEWATCH__SOURCE__FILES__S3__SECRET_ACCESS_KEY", "hunter2"),
+    ])
+    .unwrap();
+    assert!(!format!("{own:?}").contains("hunter2"));
+    let SourceSection::Files(files) = &own.source else { panic!("it reads files") };
+    assert_eq!(files.s3.as_ref().unwrap().secret_access_key, Some(Secret::new("hunter2")));
+    assert_eq!(Fingerprint::of(&own), Fingerprint::of(&plain));
+    let half = read(&[("TIDEWATCH__SOURCE__FILES__S3__SECRET_ACCESS_KEY", "hunter2")]).unwrap_err().to_string();
+    assert!(half.contains("source.files.s3.secret_access_key") && half.contains("access_key_id is missing"), "{half}");
+}
+
+#[test]
 fn a_secret_under_a_mistyped_key_is_not_shown() {
     let told = refusal(&environment(&[
         ("TIDEWATCH__SOURCE__KAFKA__SASL_PASSWORD", "hunter2"),

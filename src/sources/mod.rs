@@ -11,6 +11,7 @@ use crate::broker::BrokerError;
 use crate::domain::ids::{Offset, PartitionId};
 use crate::domain::raw::RawBatch;
 use crate::sources::simulator::SimulatorError;
+use crate::storage::error::StorageError;
 
 /// A partition of the source. Every worker sees the same list in the same order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +79,12 @@ pub enum SourceError {
     SameName { name: String, first: String, second: String },
     #[error("`{path}` shrank from {had} to {has} bytes while it was read")]
     Shrank { path: String, had: u64, has: u64 },
+    #[error("`{url}` names no recordings: {fault}")]
+    BadUrl { url: String, fault: String },
+    #[error("cannot read `{url}`")]
+    Store { url: String, source: StorageError },
+    #[error("`{url}` {}", changed(*had, *has))]
+    Changed { url: String, had: u64, has: u64 },
     #[error("`{path}` was read up to record {offset} before, but now ends after {records} records")]
     BeforeOffset { path: String, offset: Offset, records: u64 },
     #[error(transparent)]
@@ -100,4 +107,11 @@ pub enum SourceError {
     TopicGone { topic: String },
     #[error("cannot read `{topic}` partition {partition} at offset {offset}: {cause}")]
     Partition { topic: String, partition: i32, offset: Offset, cause: String },
+}
+
+fn changed(had: u64, has: u64) -> String {
+    match had == has {
+        true => "was written anew while it was read".to_owned(),
+        false => format!("changed from {had} to {has} bytes while it was read"),
+    }
 }

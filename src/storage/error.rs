@@ -23,6 +23,8 @@ pub enum StorageError {
     /// Something that only reads, or can be repeated safely, was not answered.
     #[error("the store did not answer for `{key}` within {}", seconds(*waited))]
     Unavailable { key: ObjectKey, waited: Duration, source: Cause },
+    #[error("`{key}` {}", changed(*had, *has))]
+    Changed { key: ObjectKey, had: u64, has: u64 },
     #[error("`{key}` has {found} bytes instead of {wanted}")]
     WrongSize { key: ObjectKey, found: u64, wanted: u64 },
     #[error("the bytes of `{key}` are not those that were written")]
@@ -37,6 +39,13 @@ pub enum StorageError {
     CannotOpen { url: String, source: Cause },
     #[error("cannot sweep `{folder}`")]
     CannotSweep { folder: String, source: std::io::Error },
+}
+
+fn changed(had: u64, has: u64) -> String {
+    match had == has {
+        true => "was written anew since it was found".to_string(),
+        false => format!("had {had} bytes when it was found, and has {has} now"),
+    }
 }
 
 fn seconds(span: Duration) -> String {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// The name of an object, relative to the storage's root: segments joined by `/`, none empty, none `.` or `..`.
 ///
-/// Invariant: it stands as it is in the store. `#` never occurs, for a local disk keeps its own leftovers under such names.
+/// Invariant: it stands as it is in the store. `#` never occurs in a key of ours, for a local disk keeps its own leftovers under
+/// such names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ObjectKey(Path);
@@ -23,6 +24,14 @@ impl ObjectKey {
     /// A key of these segments. What a store may not like in a name (`#`, `%`, `/`, control characters, anything but ASCII) is percent-encoded.
     pub fn of<'a>(segments: impl IntoIterator<Item = &'a str>) -> ObjectKey {
         ObjectKey(segments.into_iter().collect())
+    }
+
+    /// The name of an object that others wrote, as they wrote it; the empty one is the root.
+    pub fn foreign(text: &str) -> Result<ObjectKey, BadKey> {
+        match Path::parse(text) {
+            Ok(path) if path.as_ref() == text => Ok(ObjectKey(path)),
+            _ => Err(BadKey { text: text.to_string() }),
+        }
     }
 
     /// A key below this one.

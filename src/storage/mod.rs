@@ -11,6 +11,7 @@ pub mod key;
 mod local;
 mod open;
 pub mod patience;
+pub mod pieces;
 mod remote;
 #[cfg(test)]
 pub(crate) mod simulated;

@@ -14,7 +14,7 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig, Stati
 use crate::storage::digest::unhex;
 use crate::storage::error::{Cause, Secrets, StorageError};
 
-/// `[output.s3]`: only what differs from AWS.
+/// `[output.s3]` and `[source.files.s3]`: only what differs from AWS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct S3Options {
     /// `http://localhost:9000`. Saying `http://` allows plain HTTP.

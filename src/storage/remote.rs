@@ -1,16 +1,18 @@
 //! The requests themselves: each under a time-out, repeated with pauses where that is safe, until the patience ends.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
 
 use crate::storage::error::{Cause, Fault, Secrets, StorageError};
 use crate::storage::key::ObjectKey;
 use crate::storage::patience::{Health, Patience};
+use crate::storage::pieces::Found;
 use crate::storage::{Copied, Listed};
 
 /// A store, its name for the log, and whether it answers.
@@ -129,10 +131,42 @@ impl Remote {
         self.settle("get", patience, size, get).await.map_err(|failure| failure.unavailable(key))
     }
 
+    /// A piece of an object, if it is still as it was found.
+    pub(super) async fn piece(
+        &self,
+        patience: Patience,
+        found: &Found,
+        range: Range<u64>,
+    ) -> Result<Bytes, StorageError> {
+        let key = &found.key;
+        let get = || async {
+            let options =
+                GetOptions { range: Some(range.clone().into()), if_match: found.version.clone(), ..Default::default() };
+            match self.store.get_opts(key.path(), options).await {
+                Ok(now) if now.meta.size == found.size => now.bytes().await.map(Some),
+                Ok(_) | Err(object_store::Error::Precondition { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        match self.settle("get", patience, range.end - range.start, get).await {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => match self.find(patience, key).await? {
+                Some(now) => Err(StorageError::Changed { key: key.clone(), had: found.size, has: now.size }),
+                None => Err(StorageError::NotFound { key: key.clone() }),
+            },
+            Err(failure) => Err(failure.unavailable(key)),
+        }
+    }
+
     /// The size, or none if there is no such object.
     pub(super) async fn head(&self, patience: Patience, key: &ObjectKey) -> Result<Option<u64>, StorageError> {
+        Ok(self.find(patience, key).await?.map(|found| found.size))
+    }
+
+    /// None if there is no such object.
+    pub(super) async fn find(&self, patience: Patience, key: &ObjectKey) -> Result<Option<Found>, StorageError> {
         match self.settle("head", patience, 0, || self.store.head(key.path())).await {
-            Ok(meta) => Ok(Some(meta.size)),
+            Ok(meta) => Ok(Some(found(meta))),
             Err(Failure::NotFound) => Ok(None),
             Err(failure) => Err(failure.unavailable(key)),
         }
@@ -181,17 +215,20 @@ impl Remote {
 
     /// Everything below `folder`, in the order of the keys.
     pub(super) async fn list(&self, patience: Patience, folder: &ObjectKey) -> Result<Vec<Listed>, StorageError> {
-        let list = || async {
-            let found = self.store.list(Some(folder.path()));
-            found.map_ok(|meta| Listed { key: ObjectKey::listed(meta.location), size: meta.size }).try_collect().await
-        };
+        let found = self.find_below(patience, folder).await?;
+        Ok(found.into_iter().map(|found| Listed { key: found.key, size: found.size }).collect())
+    }
+
+    /// Everything below `folder`, in the order of the keys.
+    pub(super) async fn find_below(&self, patience: Patience, folder: &ObjectKey) -> Result<Vec<Found>, StorageError> {
+        let list = || async { self.store.list(Some(folder.path())).map_ok(found).try_collect().await };
         // A local list may meet an object that is swept in that moment: then it is repeated, too.
-        let mut objects: Vec<Listed> = match self.settle("list", patience, 0, list).await {
+        let mut objects: Vec<Found> = match self.settle("list", patience, 0, list).await {
             Ok(objects) => objects,
             Err(Failure::NotFound) => Vec::new(),
             Err(failure) => return Err(failure.unavailable(folder)),
         };
-        objects.sort();
+        objects.sort_by(|one, other| one.key.cmp(&other.key));
         Ok(objects)
     }
 
@@ -212,4 +249,8 @@ impl Remote {
             Err(failure) => Err(failure.indeterminate(key)),
         }
     }
+}
+
+fn found(meta: ObjectMeta) -> Found {
+    Found { key: ObjectKey::listed(meta.location), size: meta.size, version: meta.e_tag }
 }

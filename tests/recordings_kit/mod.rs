@@ -11,7 +11,7 @@ use tidewatch::domain::ids::Offset;
 use tidewatch::domain::schema::{
     EventSchema, FIRST_FIELD, FieldKind, FieldSpec, KEY, KeySource, TimeFormat, TimeSource,
 };
-use tidewatch::sources::files::{CellOptions, FileFormat, FileReader, FilesSpec, discover};
+use tidewatch::sources::files::{FileFormat, FileReader, FilesSpec, discover};
 use tidewatch::sources::{Read, Reader, SourceError};
 
 pub fn field(name: &str, kind: FieldKind) -> FieldSpec {
@@ -34,13 +34,11 @@ pub fn timed(names: &[&str], format: TimeFormat) -> TimeSource {
 
 pub fn spec(path: &Path, schema: &EventSchema) -> FilesSpec {
     FilesSpec {
-        paths: vec![path.display().to_string()],
-        format: FileFormat::Csv,
-        cells: CellOptions::default(),
         wanted: schema.paths().map(<[String]>::to_vec).collect(),
         record_bytes_max: schema.record_bytes_max,
         block_bytes: 256,
         open_files_max: 4,
+        ..FilesSpec::new(vec![path.display().to_string()], FileFormat::Csv)
     }
 }
 

@@ -96,7 +96,7 @@ fn learn(settings: &Settings, folder: &Folder, stop: &StopSignal, is_quiet: bool
         return Err(anyhow::anyhow!("the demo's configuration has no detector"));
     };
     let recording = RecordingSpec {
-        files: engine::files(vec![shown(folder, "calm")], &settings.event),
+        files: engine::files(vec![shown(folder, "calm")], &settings.event, S3Options::default()),
         events: settings.event.schema.clone(),
         watermark: settings.watermark.clone(),
     };

@@ -17,6 +17,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::settings::{Draft, Fault};
+use crate::storage::patience::Patience;
 
 use super::engine::Input;
 
@@ -24,6 +25,14 @@ pub(super) use scores::shown;
 
 /// How long a broker is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Not more than some seconds for a store that does not answer.
+const HASTE: Patience = Patience {
+    attempt: Duration::from_secs(3),
+    budget: Duration::from_secs(4),
+    pause: Duration::from_millis(100),
+    pause_max: Duration::from_secs(1),
+};
 
 /// One thing to ask.
 pub(super) struct Probe {

@@ -8,9 +8,10 @@ use crate::sources::SourceError;
 use crate::sources::files::{FilesSpec, discover};
 use crate::sources::kafka::{KafkaSpec, inquire};
 use crate::sources::simulator::Simulator;
+use crate::storage::error::StorageError;
 
 use super::super::engine::{self, Input};
-use super::{Asked, Finding, PATIENCE, cluster, compare, counted, sample, whole};
+use super::{Asked, Finding, HASTE, PATIENCE, cluster, compare, counted, sample, whole};
 
 pub(super) fn probe(asked: &Asked) -> Vec<Finding> {
     match (&asked.input, &asked.draft.source) {
@@ -24,15 +25,27 @@ pub(super) fn probe(asked: &Asked) -> Vec<Finding> {
 
 fn recordings(key: &str, paths: &[String], draft: &Draft) -> Vec<Finding> {
     let Some(event) = &draft.event else { return Vec::new() };
+    let store = engine::store_of_recordings(draft.source.as_ref(), draft.output.as_ref());
     // All values, so that those which nothing names are seen too.
-    let spec = |paths: &[String]| FilesSpec { wanted: Vec::new(), ..engine::files(paths.to_vec(), event) };
-    // One by one, so that each path that is wrong is named.
-    let alone = paths.iter().filter_map(|path| discover(&spec(std::slice::from_ref(path))).err());
-    let mut faults: Vec<Finding> = alone.map(|error| unreadable(key, &error)).collect();
+    let spec = |paths: &[String]| FilesSpec {
+        wanted: Vec::new(),
+        patience: HASTE,
+        ..engine::files(paths.to_vec(), event, store.clone())
+    };
+    let unreadable = |error: &SourceError| unreadable(key, error, draft);
+    // One by one, so that each path that is wrong is named; but a store that does not answer is waited for only once.
+    let mut faults: Vec<Finding> = Vec::new();
+    for path in paths {
+        let Err(error) = discover(&spec(std::slice::from_ref(path))) else { continue };
+        faults.push(unreadable(&error));
+        if is_away(&error) {
+            return faults;
+        }
+    }
     let found = match discover(&spec(paths)) {
         Ok(found) => found,
-        Err(error) if faults.is_empty() => return vec![unreadable(key, &error)],
-        Err(_) => return std::mem::take(&mut faults),
+        Err(error) if faults.is_empty() => return vec![unreadable(&error)],
+        Err(_) => return faults,
     };
     let bytes: u64 = found.iter().map(|file| file.bytes).sum();
     let size = bytesize::ByteSize::b(bytes).display().iec().to_string();
@@ -40,21 +53,53 @@ fn recordings(key: &str, paths: &[String], draft: &Draft) -> Vec<Finding> {
     faults.push(Finding::seen("recordings", format!("{}, {size}", counted(found.len(), "file")), data));
     match sample::of_files(&spec(paths), &found) {
         Ok(sample) => faults.extend(compare::judge(draft, key, &sample)),
-        Err(error) => faults.push(unreadable(key, &error)),
+        Err(error) => faults.push(unreadable(&error)),
     }
     faults
 }
 
-fn unreadable(key: &str, error: &SourceError) -> Finding {
+fn is_away(error: &SourceError) -> bool {
+    matches!(error, SourceError::Store { source: StorageError::Unavailable { .. }, .. })
+}
+
+fn unreadable(key: &str, error: &SourceError, draft: &Draft) -> Finding {
     let cure = match error {
         SourceError::NothingMatches { .. } => "name a file, a folder, or a glob that matches something",
         SourceError::Pattern { .. } => "write * for any text, ** for any folders",
         SourceError::CompressedColumns { .. } => "unpack it: Parquet is compressed in itself",
         SourceError::Damaged { .. } => "look whether the file is whole",
         SourceError::SameName { .. } => "name the folder above them",
+        SourceError::BadUrl { .. } => "write \"s3://bucket/prefix\"",
+        SourceError::Store { source, .. } => return unreadable_store(key, error, source, draft),
         _ => "look whether the file is there and may be read",
     };
     Finding::fault(key, whole(error), cure)
+}
+
+/// What is wrong with a store is wrong with the section that says where it is, unless it answers.
+fn unreadable_store(key: &str, error: &SourceError, cause: &StorageError, draft: &Draft) -> Finding {
+    let section = match &draft.source {
+        Some(SourceSection::Files(files)) if files.s3.is_some() => "source.files.s3",
+        _ => "output.s3",
+    };
+    let variables = format!("TIDEWATCH__{}__", section.to_uppercase().replace('.', "__"));
+    let account = format!(
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or {variables}ACCESS_KEY_ID and {variables}SECRET_ACCESS_KEY"
+    );
+    match cause {
+        StorageError::Unavailable { .. } => {
+            let cure = format!("start the store, or name its address; and an account: {account}");
+            Finding::fault(format!("{section}.endpoint"), whole(error), cure)
+        }
+        StorageError::CannotOpen { .. } => {
+            Finding::fault(section, whole(error), format!("check [{section}] and the account: {account}"))
+        }
+        _ => {
+            let cure =
+                format!("name a bucket that is there, and give the account ({account}) the right to list and read it");
+            Finding::fault(key, whole(error), cure)
+        }
+    }
 }
 
 /// There is nothing to reach, but what would come may not fit.

@@ -1,7 +1,5 @@
 //! Can the output be written, and is it ours?
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::checkpoint::CheckpointError;
@@ -9,21 +7,12 @@ use crate::checkpoint::decide::{Conflict, Recovery};
 use crate::checkpoint::log::CheckpointLog;
 use crate::settings::OutputSection;
 use crate::storage::error::StorageError;
-use crate::storage::patience::Patience;
 use crate::storage::trial::Trial;
 
 use super::super::engine;
-use super::{Asked, Finding, whole};
+use super::{Asked, Finding, HASTE, whole};
 
 const KEY: &str = "output.url";
-
-/// Not more than some seconds for a store that does not answer.
-const HASTE: Patience = Patience {
-    attempt: Duration::from_secs(3),
-    budget: Duration::from_secs(4),
-    pause: Duration::from_millis(100),
-    pause_max: Duration::from_secs(1),
-};
 
 pub(super) fn probe(asked: &Asked) -> Vec<Finding> {
     let Some(output) = &asked.draft.output else { return Vec::new() };

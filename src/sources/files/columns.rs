@@ -3,16 +3,20 @@
 //! A row's offset is its index in the file. Memory holds the pages that are open, not the file.
 
 use std::io;
+use std::ops::Range;
 
 use arrow::array::RecordBatch;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use parquet::errors::ParquetError;
-use parquet::file::reader::ChunkReader;
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::schema::types::SchemaDescriptor;
 
 use crate::domain::ids::{Offset, PartitionId};
 use crate::domain::raw::{Form, Offsets, RawBatch};
+use crate::sources::files::location::Chunks;
 
 const BATCH_ROWS: usize = 4096;
 
@@ -27,12 +31,16 @@ pub(super) struct Rows {
 
 impl Rows {
     /// Opens at row `next`. `wanted` are the paths of the columns to read; none: all.
-    pub(super) fn open<F: ChunkReader + 'static>(file: F, next: i64, wanted: &[Vec<String>]) -> io::Result<Rows> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
-        let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-        let mask = projection(builder.parquet_schema(), wanted);
-        let skipped = usize::try_from(next).unwrap_or(usize::MAX);
-        let builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS).with_offset(skipped);
+    pub(super) fn open(mut file: Chunks, next: i64, wanted: &[Vec<String>]) -> io::Result<Rows> {
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::default()).map_err(failed)?;
+        let rows = u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
+        let mask = projection(metadata.parquet_schema(), wanted);
+        let (groups, skipped) = groups_from(metadata.metadata().row_groups(), next);
+        let read = groups.clone().map(|group| &metadata.metadata().row_groups()[group]);
+        let streams = (0..metadata.parquet_schema().num_columns()).filter(|leaf| mask.leaf_included(*leaf)).count();
+        file.expect(read.flat_map(|group| ranges(group, &mask)).collect(), streams);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata).with_projection(mask);
+        let builder = builder.with_batch_size(BATCH_ROWS).with_row_groups(groups.collect()).with_offset(skipped);
         Ok(Rows { batches: builder.build().map_err(failed)?, rest: None, next, rows })
     }
 
@@ -72,6 +80,25 @@ impl Rows {
             tombstones: Vec::new(),
         }))
     }
+}
+
+/// The groups of rows from that which holds row `next` on, and how many rows of the first come before it.
+fn groups_from(groups: &[RowGroupMetaData], next: i64) -> (Range<usize>, usize) {
+    let (mut first, mut skipped) = (0, next.max(0));
+    while let Some(group) = groups.get(first).filter(|group| group.num_rows() <= skipped) {
+        skipped -= group.num_rows();
+        first += 1;
+    }
+    (first..groups.len(), usize::try_from(skipped).unwrap_or(usize::MAX))
+}
+
+/// Where the columns that are read stand in the file.
+fn ranges<'g>(group: &'g RowGroupMetaData, mask: &'g ProjectionMask) -> impl Iterator<Item = Range<u64>> + 'g {
+    let read = group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf));
+    read.map(|(_, column)| {
+        let (begin, length) = column.byte_range();
+        begin..begin + length
+    })
 }
 
 /// The columns that some wanted path begins with, or names with its dots.

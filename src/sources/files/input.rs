@@ -1,13 +1,14 @@
-//! The bytes of a file, whatever is around them.
+//! The bytes of a recording, whatever is around them.
 
 use std::cell::Cell;
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read};
 use std::rc::Rc;
 
 use flate2::read::MultiGzDecoder;
 
 use crate::sources::files::format::Compression;
+use crate::sources::files::location::Location;
+use crate::sources::files::object::Share;
 
 /// Reads a file's contents from some byte on.
 pub(super) struct Input {
@@ -17,11 +18,10 @@ pub(super) struct Input {
 
 impl Input {
     /// What is compressed is read from its beginning to get at `byte`: its contents have no other way in.
-    pub(super) fn open(mut file: File, compression: Compression, byte: u64) -> io::Result<Input> {
-        let consumed = Rc::new(Cell::new(0));
+    pub(super) fn open(at: &Location, compression: Compression, byte: u64, share: Share) -> io::Result<Input> {
+        let begin = if compression == Compression::None { byte } else { 0 };
+        let (file, consumed) = (at.read_from(begin, share)?, Rc::new(Cell::new(begin)));
         if compression == Compression::None {
-            file.seek(SeekFrom::Start(byte))?;
-            consumed.set(byte);
             return Ok(Input { contents: Box::new(Counted { file, consumed: Rc::clone(&consumed) }), consumed });
         }
         let file = BufReader::new(Counted { file, consumed: Rc::clone(&consumed) });

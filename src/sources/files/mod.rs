@@ -1,33 +1,44 @@
 //! Recorded files as a source: each file is a partition, each record's offset its place in the file.
 //!
 //! Promise: the same paths give the same partitions with the same names and ids on every machine, and reading can go on at
-//! any record. Formats and places are told apart at one seam each: `format` says what a file is, `input` gives its bytes, and
-//! `cutter` and `columns` make records of them.
+//! any record. Formats and places are told apart at one seam each: `format` says what a file is, `location` where it stands, on
+//! this machine or in a store; `input` gives its bytes, and `cutter` and `columns` make records of them.
 
+mod bucket;
 mod cells;
 mod columns;
 mod cutter;
 mod format;
 mod input;
+mod location;
 mod names;
+mod object;
 mod reader;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use cells::CellOptions;
 pub use format::{Compression, FileFormat};
+pub use location::Location;
 pub use reader::{FileReader, first_records};
 
 use crate::domain::ids::PartitionId;
 use crate::sources::{Partition, SourceError};
+use crate::storage::S3Options;
+use crate::storage::patience::Patience;
+use bucket::Buckets;
 use format::Told;
 
 /// The recordings of a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilesSpec {
-    /// Files, folders (with all folders in them) and glob patterns.
+    /// Files, folders (with all folders in them) and glob patterns, on this machine or as `s3://bucket/…`.
     pub paths: Vec<String>,
+    /// How stores are reached, and how long they are waited for.
+    pub s3: Arc<S3Options>,
+    pub patience: Patience,
     /// What files are whose names do not say it.
     pub format: FileFormat,
     pub cells: CellOptions,
@@ -44,13 +55,28 @@ pub struct FilesSpec {
 impl FilesSpec {
     pub const BLOCK_BYTES: usize = 512 << 10;
     pub const OPEN_FILES_MAX: usize = 64;
+
+    /// All values of these, as they are usually read.
+    pub fn new(paths: Vec<String>, format: FileFormat) -> FilesSpec {
+        FilesSpec {
+            paths,
+            s3: Arc::default(),
+            patience: Patience::default(),
+            format,
+            cells: CellOptions::default(),
+            wanted: Vec::new(),
+            record_bytes_max: 1 << 20,
+            block_bytes: FilesSpec::BLOCK_BYTES,
+            open_files_max: FilesSpec::OPEN_FILES_MAX,
+        }
+    }
 }
 
 /// A file to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct FilePartition {
     pub partition: Partition,
-    pub path: PathBuf,
+    pub location: Location,
     pub format: FileFormat,
     pub compression: Compression,
     /// Its size when it was found, for progress.
@@ -60,43 +86,42 @@ pub struct FilePartition {
 /// The files that were named, in the natural order of their names, which is that of their ids. A file that is named twice is
 /// one. Files in folders whose ending does not say that they are records, and those whose names begin with `.` or `_`, are passed over.
 pub fn discover(spec: &FilesSpec) -> Result<Vec<FilePartition>, SourceError> {
-    let mut found: Vec<(String, PathBuf)> = Vec::new();
+    let mut found: Vec<(String, Location)> = Vec::new();
+    let mut buckets = Buckets::new(spec);
     for named in &spec.paths {
         let before = found.len();
-        let says_nothing = |path: &Path| Told::by(&shown(path), spec.format).format.is_none();
-        let is_exact = names::is_exact(named);
-        found.extend(names::expand(named)?.into_iter().filter(|(_, path)| is_exact || !says_nothing(path)));
+        let expanded = match buckets.expand(named)? {
+            Some(expanded) => expanded,
+            None => names::expand(named)?,
+        };
+        let says_something = |at: &Location| Told::by(&at.to_string(), spec.format).format.is_some();
+        found.extend(expanded.files.into_iter().filter(|(_, at)| expanded.is_exact || says_something(at)));
         if found.len() == before {
             return Err(SourceError::NothingMatches { pattern: named.clone() });
         }
     }
-    let mut by_file: BTreeMap<PathBuf, (String, PathBuf)> = BTreeMap::new();
-    for (name, path) in found {
-        let file = path.canonicalize().map_err(|source| SourceError::File { path: shown(&path), source })?;
-        by_file.entry(file).or_insert((name, path));
+    let mut by_file: BTreeMap<PathBuf, (String, Location)> = BTreeMap::new();
+    for (name, location) in found {
+        by_file.entry(location.canonical()?).or_insert((name, location));
     }
     let mut files: Vec<_> = by_file.into_values().collect();
     files.sort_by(|one, other| names::natural_order(&one.0, &other.0));
     if let Some(pair) = files.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        let (first, second) = (shown(&pair[0].1), shown(&pair[1].1));
+        let (first, second) = (pair[0].1.to_string(), pair[1].1.to_string());
         return Err(SourceError::SameName { name: pair[0].0.clone(), first, second });
     }
-    files.into_iter().enumerate().map(|(index, (name, path))| found_file(spec, index, name, path)).collect()
+    files.into_iter().enumerate().map(|(index, (name, at))| found_file(spec, index, name, at)).collect()
 }
 
-fn found_file(spec: &FilesSpec, index: usize, name: String, path: PathBuf) -> Result<FilePartition, SourceError> {
-    let told = Told::by(&shown(&path), spec.format);
+fn found_file(spec: &FilesSpec, index: usize, name: String, location: Location) -> Result<FilePartition, SourceError> {
+    let told = Told::by(&location.to_string(), spec.format);
     let format = told.format.unwrap_or(spec.format);
     if format == FileFormat::Parquet && told.compression != Compression::None {
-        return Err(SourceError::CompressedColumns { path: shown(&path) });
+        return Err(SourceError::CompressedColumns { path: location.to_string() });
     }
-    let bytes = path.metadata().map_err(|source| SourceError::File { path: shown(&path), source })?.len();
+    let bytes = location.bytes(0)?;
     let partition = Partition { id: PartitionId(index as u64), name };
-    Ok(FilePartition { partition, path, format, compression: told.compression, bytes })
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
+    Ok(FilePartition { partition, location, format, compression: told.compression, bytes })
 }
 
 #[cfg(test)]
@@ -114,8 +139,7 @@ mod tests {
     }
 
     fn spec(paths: Vec<String>, format: FileFormat) -> FilesSpec {
-        let (cells, wanted) = (CellOptions::default(), Vec::new());
-        FilesSpec { paths, format, cells, wanted, record_bytes_max: 100, block_bytes: 64, open_files_max: 2 }
+        FilesSpec { record_bytes_max: 100, block_bytes: 64, open_files_max: 2, ..FilesSpec::new(paths, format) }
     }
 
     fn check(files: &[&str], named: &[&str], expected: &[&str]) {

@@ -4,9 +4,27 @@ use std::cmp::Ordering;
 use std::path::{Component, Path, PathBuf};
 
 use crate::sources::SourceError;
+use crate::sources::files::location::Location;
 
-/// The files of one named path with their names: relative to a folder or to the fixed part of a pattern, or the file's own.
-pub(super) fn expand(named: &str) -> Result<Vec<(String, PathBuf)>, SourceError> {
+/// What makes a pattern of a path.
+pub(super) const WILDCARDS: [char; 3] = ['*', '?', '['];
+
+/// What was named.
+#[derive(Debug)]
+pub(super) struct Named {
+    /// One file, rather than a folder or a pattern.
+    pub(super) is_exact: bool,
+    /// With their names: relative to the folder or to the fixed part of the pattern, or the file's own.
+    pub(super) files: Vec<(String, Location)>,
+}
+
+/// What a path names.
+pub(super) fn expand(named: &str) -> Result<Named, SourceError> {
+    let files = expand_path(named)?.into_iter().map(|(name, path)| (name, Location::file(path)));
+    Ok(Named { is_exact: is_exact(named), files: files.collect() })
+}
+
+fn expand_path(named: &str) -> Result<Vec<(String, PathBuf)>, SourceError> {
     let path = Path::new(named);
     if path.is_dir() {
         let mut files = Vec::new();
@@ -28,19 +46,23 @@ pub(super) fn expand(named: &str) -> Result<Vec<(String, PathBuf)>, SourceError>
             files.push(found);
         }
     }
-    Ok(relative(&fixed_part(named), files))
+    Ok(relative(Path::new(folder_of(named)), files))
 }
 
-/// Whether this names one file, rather than a folder or a pattern.
-pub(super) fn is_exact(named: &str) -> bool {
+fn is_exact(named: &str) -> bool {
     let path = Path::new(named);
-    !path.is_dir() && (path.exists() || !named.contains(['*', '?', '[']))
+    !path.is_dir() && (path.exists() || !named.contains(WILDCARDS))
 }
 
-/// The folders of a pattern before its first wildcard.
-fn fixed_part(pattern: &str) -> PathBuf {
-    let before = &pattern[..pattern.find(['*', '?', '[']).unwrap_or(pattern.len())];
-    PathBuf::from(before.rfind('/').map_or("", |slash| &before[..=slash]))
+/// The folders of a pattern before its first wildcard, or those above a file, with the slash at their end.
+pub(super) fn folder_of(pattern: &str) -> &str {
+    let before = &pattern[..pattern.find(WILDCARDS).unwrap_or(pattern.len())];
+    before.rfind('/').map_or("", |slash| &before[..=slash])
+}
+
+/// Whether a file or folder of this name is passed over where it was not named itself.
+pub(super) fn is_hidden(name: &str) -> bool {
+    name.starts_with(['.', '_'])
 }
 
 fn relative(base: &Path, files: Vec<PathBuf>) -> Vec<(String, PathBuf)> {
@@ -59,7 +81,7 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), SourceError> {
     let failed = |source| SourceError::File { path: folder.display().to_string(), source };
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if entry.file_name().to_string_lossy().starts_with(['.', '_']) {
+        if is_hidden(&entry.file_name().to_string_lossy()) {
             continue;
         }
         let kind = entry.file_type().map_err(failed)?;
@@ -120,9 +142,9 @@ mod tests {
 
     #[test]
     fn the_fixed_part_ends_before_the_first_wildcard() {
-        assert_eq!(fixed_part("a/b/c-*.json"), PathBuf::from("a/b/"));
-        assert_eq!(fixed_part("*.json"), PathBuf::from(""));
-        assert_eq!(fixed_part("/x/[ab]/y.json"), PathBuf::from("/x/"));
+        assert_eq!(folder_of("a/b/c-*.json"), "a/b/");
+        assert_eq!(folder_of("*.json"), "");
+        assert_eq!(folder_of("/x/[ab]/y.json"), "/x/");
     }
 
     proptest::proptest! {

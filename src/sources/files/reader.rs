@@ -4,9 +4,7 @@
 //! files are opened when first asked for, and few stay open.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -18,7 +16,8 @@ use crate::sources::files::cells::{self, CellEnds};
 use crate::sources::files::columns::Rows;
 use crate::sources::files::cutter::{Cutter, Ends, Limits, Place};
 use crate::sources::files::input::Input;
-use crate::sources::files::{Compression, FileFormat, FilePartition, FilesSpec, shown};
+use crate::sources::files::object::Share;
+use crate::sources::files::{Compression, FileFormat, FilePartition, FilesSpec};
 use crate::sources::{Read, Reader, SourceError};
 
 /// Reads the files of one worker.
@@ -79,11 +78,13 @@ impl FileReader {
             let start = start_of(file.partition.id).unwrap_or(Offset(0));
             Recording { file, stage: Stage::Unread(start), paused: false, counted: 0 }
         };
+        // As many as can be open: what is held of each follows from it.
+        let open_files_max = spec.open_files_max.min(files.len()).max(1);
         FileReader {
             files: files.into_iter().map(recording).collect(),
             places,
             open: VecDeque::new(),
-            spec: spec.clone(),
+            spec: FilesSpec { open_files_max, ..spec.clone() },
             bytes_read: 0,
             preferred: None,
         }
@@ -113,7 +114,7 @@ impl FileReader {
             Some(batch) => out.push(Read::Records(batch)),
             None => {
                 // Whoever took records away after they were counted must hear of it.
-                check_size(&recording.file.path, seen)?;
+                recording.file.location.confirm(seen)?;
                 recording.stage = Stage::Ended;
                 self.open.retain(|other| *other != place);
                 out.push(Read::Ended { partition, next: Offset(next) });
@@ -126,7 +127,7 @@ impl FileReader {
     fn make_room(&mut self, place: usize) {
         self.open.retain(|other| *other != place);
         self.open.push_back(place);
-        while self.open.len() > self.spec.open_files_max.max(1) {
+        while self.open.len() > self.spec.open_files_max {
             if let Some(idle) = self.open.pop_front()
                 && let Stage::Open(opened) = &self.files[idle].stage
             {
@@ -194,7 +195,7 @@ impl Opened {
     fn again(file: &FilePartition, parked: &Parked, spec: &FilesSpec) -> Result<Opened, SourceError> {
         let place = parked.place;
         let seen = if file.compression == Compression::None { place.byte } else { 0 };
-        let bytes = check_size(&file.path, seen)?;
+        let bytes = file.location.bytes(seen)?;
         let contents = match &parked.form {
             Form::Columns(_) => Contents::columns(file, place.next, spec),
             Form::Objects => Contents::cut(file, place, Ends::Lines, Form::Objects, spec),
@@ -209,12 +210,12 @@ impl Opened {
 
     /// Begins at a record of a file that was perhaps read before, by another process.
     fn start(file: &FilePartition, offset: Offset, spec: &FilesSpec) -> Result<Opened, SourceError> {
-        let bytes = check_size(&file.path, 0)?;
+        let bytes = file.location.bytes(0)?;
         let mut contents = Contents::begin(file, offset, spec).map_err(|source| failed(file, 0, source))?;
         let skipped = contents.skip_to(offset);
         match skipped.map_err(|source| failed(file, contents.place().next, source))? {
             Ok(()) => Ok(Opened { contents, bytes }),
-            Err(records) => Err(SourceError::BeforeOffset { path: shown(&file.path), offset, records }),
+            Err(records) => Err(SourceError::BeforeOffset { path: file.location.to_string(), offset, records }),
         }
     }
 
@@ -233,7 +234,7 @@ impl Contents {
             FileFormat::Ndjson => Contents::cut(file, place, Ends::Lines, Form::Objects, spec),
             FileFormat::Parquet => Contents::columns(file, offset.0, spec),
             FileFormat::Csv => {
-                let input = Input::open(File::open(&file.path)?, file.compression, 0)?;
+                let input = Input::open(&file.location, file.compression, 0, share(spec))?;
                 let mut cutter = Cutter::at(place, input, limits(spec), Ends::Lines)?;
                 let form = Form::Cells(cells::begin(&mut cutter, &spec.cells)?);
                 Ok(Contents::Cut { cutter, form })
@@ -242,12 +243,12 @@ impl Contents {
     }
 
     fn cut(file: &FilePartition, place: Place, ends: Ends, form: Form, spec: &FilesSpec) -> io::Result<Contents> {
-        let input = Input::open(File::open(&file.path)?, file.compression, place.byte)?;
+        let input = Input::open(&file.location, file.compression, place.byte, share(spec))?;
         Ok(Contents::Cut { cutter: Cutter::at(place, input, limits(spec), ends)?, form })
     }
 
     fn columns(file: &FilePartition, next: i64, spec: &FilesSpec) -> io::Result<Contents> {
-        Ok(Contents::Columns(Rows::open(File::open(&file.path)?, next, &spec.wanted)?))
+        Ok(Contents::Columns(Rows::open(file.location.chunks(share(spec))?, next, &spec.wanted)?))
     }
 
     fn skip_to(&mut self, offset: Offset) -> io::Result<Result<(), u64>> {
@@ -305,15 +306,16 @@ fn limits(spec: &FilesSpec) -> Limits {
     Limits { record_bytes_max: spec.record_bytes_max.min(1 << 30), block_bytes: spec.block_bytes.clamp(1, 1 << 30) }
 }
 
-/// The file's size, which must not be less than what has been seen of it.
-fn check_size(path: &Path, seen: u64) -> Result<u64, SourceError> {
-    let has = path.metadata().map_err(|source| SourceError::File { path: shown(path), source })?.len();
-    if has < seen { Err(SourceError::Shrank { path: shown(path), had: seen, has }) } else { Ok(has) }
+fn share(spec: &FilesSpec) -> Share {
+    Share::of(spec.open_files_max)
 }
 
-/// A file that the system cannot read, or one whose contents are not what they should be.
+/// A recording that the system or the store cannot read, or one whose contents are not what they should be.
 fn failed(file: &FilePartition, next: i64, source: io::Error) -> SourceError {
-    let path = shown(&file.path);
+    if let Some(fault) = file.location.take_fault() {
+        return fault;
+    }
+    let path = file.location.to_string();
     let is_whole = file.compression == Compression::None && file.format != FileFormat::Parquet;
     match source.raw_os_error() {
         None if !is_whole => SourceError::Damaged { path, offset: Offset(next), source },
@@ -323,19 +325,15 @@ fn failed(file: &FilePartition, next: i64, source: io::Error) -> SourceError {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::sources::files::{CellOptions, discover};
+    use crate::sources::files::discover;
 
     fn spec(folder: &Path) -> FilesSpec {
-        FilesSpec {
-            paths: vec![folder.display().to_string()],
-            format: FileFormat::Ndjson,
-            cells: CellOptions::default(),
-            wanted: Vec::new(),
-            record_bytes_max: 100,
-            block_bytes: 64,
-            open_files_max: 2,
-        }
+        let paths = vec![folder.display().to_string()];
+        let spec = FilesSpec::new(paths, FileFormat::Ndjson);
+        FilesSpec { record_bytes_max: 100, block_bytes: 64, open_files_max: 2, ..spec }
     }
 
     fn write(folder: &Path, name: &str, count: usize) {
