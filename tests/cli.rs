@@ -153,13 +153,35 @@ fn replay_tells_what_it_did_to_people_to_scripts_or_not_at_all() {
         stdout(&output)
     };
     let told = replay("a", &[]);
-    assert!(told.starts_with("events      2 of 3 records: 1 quarantined\nwindows     2\nwritten to  "), "{told}");
+    assert!(
+        told.starts_with("events      2 of 3 records: 1 quarantined (1 syntax)\nwindows     2\nwritten to  "),
+        "{told}"
+    );
     let told: serde_json::Value = serde_json::from_str(&replay("b", &["--json", "--quiet"])).unwrap();
     let counts =
         ["records", "accepted", "too_late", "quarantined", "windows", "anomalies"].map(|name| told[name].as_u64());
     assert_eq!(counts, [3, 2, 0, 1, 2, 0].map(Some));
     assert_eq!(told["output"], path("b"));
     assert_eq!(replay("c", &["--quiet"]), "");
+}
+
+#[test]
+fn a_replay_that_has_ended_is_not_added_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let text = "[pipeline]\nname = \"p\"\n[source.files]\npaths = [\"x\"]\n[event]\nformat = \"csv\"\nkey = \"k\"\n\
+                time = { field = \"ts\", format = \"unix_s\" }\n[event.fields]\nk = \"text\"\n[[windows]]\nname = \"w\"\n\
+                size = \"10s\"\nby = [\"k\"]\n[windows.aggregates]\n[output]\nurl = \"unused\"\n";
+    std::fs::write(path("p.toml"), text).unwrap();
+    let replay =
+        || tidewatch(&["replay", &path("p.toml"), "--from", &path("day.csv"), "--output", &path("out"), "-w", "1"]);
+    std::fs::write(path("day.csv"), "ts,k\n5,a\n25,a\n").unwrap();
+    assert!(stdout(&replay()).starts_with("events      2 of 2 records\n"));
+    assert!(stdout(&replay()).starts_with("events      nothing new"), "a second time changes nothing");
+    std::fs::write(path("day.csv"), "ts,k\n5,a\n25,a\n26,a\n").unwrap();
+    let refused = replay();
+    assert_eq!(code(&refused), 2);
+    assert!(stderr(&refused).contains("`day.csv` has more to read"), "{}", stderr(&refused));
 }
 
 #[test]

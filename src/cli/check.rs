@@ -94,7 +94,11 @@ impl Report {
         for warning in &self.warnings {
             let _ = writeln!(text, "  {}", warning.to_string().replace('\n', "\n  "));
         }
-        text.push_str(if self.faults.0.is_empty() { "\nin order: nothing stands against a start\n" } else { "\n" });
+        text.push_str(match (self.faults.0.is_empty(), self.warnings.is_empty()) {
+            (true, true) => "\nin order: nothing stands against a start\n",
+            (true, false) => "\nnothing stands against a start, but see what is worth a look\n",
+            (false, _) => "\n",
+        });
         text
     }
 

@@ -86,7 +86,7 @@ pub(super) fn run(job: Job) -> anyhow::Result<Summary> {
     let Settings {
         pipeline: PipelineSection { name: pipeline, .. }, output: OutputSection { url: output, .. }, ..
     } = settings;
-    Ok(Summary { pipeline, output, took: begun.elapsed(), totals: metrics.totals() })
+    Ok(Summary { pipeline, output, took: begun.elapsed(), totals: metrics.totals(), refused: metrics.refused() })
 }
 
 /// A failure that another command or configuration would spare is a refusal.

@@ -19,6 +19,7 @@ use super::arguments::EvaluateOptions;
 use super::configuration;
 use super::engine;
 use super::learning::Learning;
+use super::print;
 use super::probes::shown;
 use super::recorded;
 
@@ -44,11 +45,11 @@ pub(super) fn evaluate(options: &EvaluateOptions, is_quiet: bool) -> anyhow::Res
         if options.recorded.json {
             all.push(found);
         } else {
-            print!("{}", as_text(&found));
+            print(as_text(&found).as_bytes())?;
         }
     }
     if options.recorded.json {
-        println!("{:#}", json!({ "label": options.label, "detectors": all }));
+        print(format!("{:#}\n", json!({ "label": options.label, "detectors": all })).as_bytes())?;
     }
     Ok(())
 }

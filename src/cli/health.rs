@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use crate::serve::ask;
 
 use super::arguments::HealthOptions;
+use super::print;
 
 /// A health check of a container gives up soon after.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -16,7 +17,7 @@ pub(super) fn health(options: &HealthOptions) -> anyhow::Result<()> {
     let asked = format!("http://{}{path}", options.address);
     let answer = ask::get(&options.address, path, PATIENCE).with_context(|| format!("{asked} does not answer"))?;
     match answer.status {
-        200 => print!("{}", answer.body),
+        200 => print(answer.body.as_bytes())?,
         status => bail!("{asked} says {status}: {}", answer.body.trim_end().replace('\n', "; ")),
     }
     Ok(())

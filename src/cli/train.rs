@@ -20,6 +20,7 @@ use super::Refusal;
 use super::arguments::TrainOptions;
 use super::configuration;
 use super::learning::Learning;
+use super::print;
 use super::probes::shown;
 use super::recorded;
 
@@ -48,11 +49,11 @@ pub(super) fn train(options: &TrainOptions, is_quiet: bool) -> anyhow::Result<()
         if options.recorded.json {
             all.push(as_json(section, &version, &trained));
         } else {
-            print!("{}", as_text(section, &version, &trained));
+            print(as_text(section, &version, &trained).as_bytes())?;
         }
     }
     if options.recorded.json {
-        println!("{:#}", json!({ "detectors": all }));
+        print(format!("{:#}\n", json!({ "detectors": all })).as_bytes())?;
     }
     Ok(())
 }
@@ -102,6 +103,7 @@ fn as_text(section: &DetectorSection, version: &ModelVersion, trained: &Trained)
     );
     let counted = [
         (account.passed_over, "not met by `where`"),
+        (account.cut_off, "windows that the recording cuts off at its ends, left out"),
         (account.rejected, "records that are no events"),
         (account.too_late, "events that were too late"),
     ];

@@ -21,6 +21,10 @@ use crate::sinks::parquet::{Part, Publication};
 use crate::sources::kafka::KafkaClient;
 use crate::storage::Storage;
 
+/// So many files at once, with so few rows each, that their number is worth a word.
+const FILES_MANY: usize = 2000;
+const ROWS_FEW: u64 = 1000;
+
 /// The owner of the output. One a cluster, on a thread of its own: its calls block.
 pub struct Committer {
     pub log: CheckpointLog,
@@ -92,6 +96,14 @@ impl Committer {
         self.send(&committed.checkpoint)?;
         let published = self.log.publish(&committed)?;
         self.log.sweep()?;
+        let rows: u64 = committed.checkpoint.publish.iter().map(|file| file.rows).sum();
+        if published >= FILES_MANY && rows / (published as u64) < ROWS_FEW {
+            tracing::warn!(
+                files = published,
+                rows,
+                "events are so sparse that files hold few rows: `partition_by = \"day\"` under [output] makes fewer of them"
+            );
+        }
         tracing::info!(%epoch, sequence = committed.sequence.0, published, "checkpoint committed");
         Ok(committed.checkpoint)
     }

@@ -29,7 +29,7 @@ use crate::sinks::parquet::Writer;
 use crate::sources::files::{FilePartition, FileReader, FilesSpec, discover, first_records};
 use crate::sources::kafka::{self, KafkaClient, KafkaReader};
 use crate::sources::simulator::{Pace, Simulator, SimulatorReader};
-use crate::sources::{Partition, Reader, SourceError, Wake};
+use crate::sources::{Partition, Read, Reader, SourceError, Wake};
 use crate::storage::Storage;
 use crate::storage::patience::Patience;
 
@@ -245,10 +245,30 @@ fn refuse_finished(
     let has_more =
         |id: &PartitionId, partition: &PartitionState| ends.get(&id.0).is_some_and(|end| *end > partition.next.0);
     let more = sources.iter().find(|(id, name)| known.get(name).is_none_or(|partition| has_more(id, partition)));
-    match more {
-        Some((_, name)) => Err(PipelineError::Finished { partition: name.clone() }),
-        None => Ok(()),
+    let more = match (more, &process.source) {
+        (Some((_, name)), _) => Some(name.clone()),
+        (None, Source::Files(files, found)) => grown(files, found, known)?,
+        (None, _) => None,
+    };
+    more.map_or(Ok(()), |partition| Err(PipelineError::Finished { partition }))
+}
+
+/// A file that has records behind those that were read of it.
+fn grown(
+    files: &FilesSpec,
+    found: &[FilePartition],
+    known: &BTreeMap<String, PartitionState>,
+) -> Result<Option<String>, PipelineError> {
+    for file in found {
+        let Some(state) = known.get(&file.partition.name) else { continue };
+        let mut reader = FileReader::new(files, vec![file.clone()], &|_| Some(state.next));
+        let mut reads = Vec::new();
+        reader.read_partition(file.partition.id, 1, &mut reads)?;
+        if reads.iter().any(|read| matches!(read, Read::Records(_))) {
+            return Ok(Some(file.partition.name.clone()));
+        }
     }
+    Ok(None)
 }
 
 fn ends(spec: &PipelineSpec, process: &Process) -> Result<Option<BTreeMap<u64, i64>>, PipelineError> {

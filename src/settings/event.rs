@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::format::{Item, StrftimeItems};
+use chrono::format::{Fixed, Item, Numeric, Pad, StrftimeItems};
 
 use crate::domain::schema::{EventSchema, FieldKind, KeySource, TimeFormat, TimeSource};
 use crate::domain::time::micros;
@@ -196,18 +196,32 @@ fn time_format(node: &Node) -> Read<TimeFormat> {
         "unix_s" => Ok(TimeFormat::UnixSeconds),
         "unix_ms" => Ok(TimeFormat::UnixMillis),
         "unix_us" => Ok(TimeFormat::UnixMicros),
-        pattern if pattern.contains('%') => match StrftimeItems::new(pattern).find(|item| *item == Item::Error) {
-            None => Ok(TimeFormat::Pattern(pattern.to_owned())),
-            Some(_) => Err(Wrong::new(
-                format!("{} is not a pattern of strptime", shown(pattern)),
-                "write it as strptime has it, such as \"%Y-%m-%d %H:%M:%S%.f\"",
-            )),
-        },
+        pattern if pattern.contains('%') => strptime(pattern),
         other => Err(Wrong::new(
             format!("{} is no format of times", shown(other)),
             format!("write {}, or a strptime pattern such as \"%d/%m/%Y %H:%M:%S\"", listed(&WORDS, "or")),
         )),
     }
+}
+
+/// A pattern that says of a time what its writer means. `%f` is a fraction to Python and nanoseconds to others, and the names that `%Z` stands for tell no
+/// offset.
+fn strptime(pattern: &str) -> Read<TimeFormat> {
+    let has = |wanted: fn(&Item<'_>) -> bool| StrftimeItems::new(pattern).any(|item| wanted(&item));
+    let wrong = |problem: &str, cure: &str| Err(Wrong::new(format!("{} {problem}", shown(pattern)), cure));
+    if has(|item| *item == Item::Error) {
+        let cure = "write it as strptime has it, such as \"%Y-%m-%d %H:%M:%S%.f\"";
+        return wrong("is not a pattern of strptime", cure);
+    }
+    if has(|item| *item == Item::Numeric(Numeric::Nanosecond, Pad::Zero)) {
+        let cure = "write `%S%.f` for seconds with a point and any digits behind it, or `%3f`, `%6f`, `%9f` for so many digits";
+        return wrong("has `%f`, which means a count of nanoseconds", cure);
+    }
+    if has(|item| *item == Item::Fixed(Fixed::TimezoneName)) {
+        let cure = "write `%z` for an offset such as +01:00; a time without one is UTC";
+        return wrong("has `%Z`, and a zone's name tells no offset", cure);
+    }
+    Ok(TimeFormat::Pattern(pattern.to_owned()))
 }
 
 /// A kind as the configuration names it.
@@ -217,5 +231,23 @@ pub(super) fn kind_name(kind: FieldKind) -> &'static str {
         FieldKind::Int => "int",
         FieldKind::Bool => "bool",
         FieldKind::Text => "text",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_that_does_not_mean_what_it_seems_to_is_refused_with_one_that_does() {
+        for (pattern, cure) in
+            [("%H:%M:%S,%f", "`%3f`"), ("%S.%f", "`%S%.f`"), ("%F %T %Z", "`%z`"), ("%Q", "strptime")]
+        {
+            let wrong = strptime(pattern).unwrap_err();
+            assert!(wrong.cure.contains(cure), "{pattern}: {}", wrong.cure);
+        }
+        for pattern in ["%Y-%m-%d %H:%M:%S%.f", "%d.%m.%Y %H:%M:%S,%3f", "%F %T%z", "%d-%b-%y %H:%M"] {
+            assert_eq!(strptime(pattern), Ok(TimeFormat::Pattern(pattern.to_owned())), "{pattern}");
+        }
     }
 }

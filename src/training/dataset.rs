@@ -27,6 +27,7 @@ pub(super) struct Dataset {
     pub(super) counts: Counts,
     /// Rows that did not meet the condition.
     pub(super) passed_over: u64,
+    pub(super) cut_off: u64,
     /// The first time of the training part, of the validation part, and the last time of all.
     pub(super) span: [i64; 3],
 }
@@ -37,6 +38,7 @@ struct Gathered {
     values: Rows<f64>,
     counts: Counts,
     passed_over: u64,
+    cut_off: u64,
 }
 
 /// Reads the recording once.
@@ -79,13 +81,18 @@ fn read(
     let width = selection.names().len();
     let memory = memory_rows(spec, width);
     let (mut times_kept, mut values_kept) = (Rows::new(1, memory), Rows::new(width, memory));
-    let (mut passed_over, mut values) = (0, Vec::new());
+    let (mut passed_over, mut cut_off, mut values) = (0, 0, Vec::new());
     while let Some(rows) = input.next()? {
         selection.read(&rows, &mut values);
         let chosen = selection.chosen(&rows);
+        let cut = input.cut_off(&rows);
         for (row, (time, values)) in times(&rows).iter().zip(values.chunks_exact(width)).enumerate() {
             if chosen.as_ref().is_some_and(|chosen| !chosen.value(row)) {
                 passed_over += 1;
+                continue;
+            }
+            if cut.as_ref().is_some_and(|cut| cut[row]) {
+                cut_off += 1;
                 continue;
             }
             times_kept.push(&[*time])?;
@@ -93,7 +100,7 @@ fn read(
         }
         watch.tell(News::Read { rows: values_kept.len(), counts: input.counts() })?;
     }
-    Ok(Gathered { times: times_kept, values: values_kept, counts: input.counts(), passed_over })
+    Ok(Gathered { times: times_kept, values: values_kept, counts: input.counts(), passed_over, cut_off })
 }
 
 /// The first `training_rows` in time, and the others.
@@ -141,9 +148,9 @@ fn split(
         Ok(())
     })?;
     let (features, scaler) = statistics.fitted(selection.names(), spec.scaling)?;
-    let (counts, passed_over) = (gathered.counts, gathered.passed_over);
+    let Gathered { counts, passed_over, cut_off, .. } = *gathered;
     let span = [first, boundary, last];
-    Ok(Dataset { features, scaler, training, validation, counts, passed_over, span })
+    Ok(Dataset { features, scaler, training, validation, counts, passed_over, cut_off, span })
 }
 
 fn for_each_block(rows: u64, mut each: impl FnMut(u64) -> Result<(), TrainingError>) -> Result<(), TrainingError> {

@@ -49,6 +49,8 @@ struct Windowing {
     epoch: u64,
     ended: bool,
     waiting: VecDeque<RecordBatch>,
+    /// The first and the last time of the events so far.
+    span: (i64, i64),
 }
 
 impl Input {
@@ -58,9 +60,8 @@ impl Input {
             InputSpec::Windows(window) => {
                 let windows = Windows::new(window, &recording.events.arrow(), TABLE)?;
                 let allowed_lateness = window.allowed_lateness;
-                let windowing =
-                    Windowing { windows, allowed_lateness, epoch: 0, ended: false, waiting: VecDeque::new() };
-                (Order::ByTime, Some(windowing))
+                let (waiting, span) = (VecDeque::new(), (i64::MAX, i64::MIN));
+                (Order::ByTime, Some(Windowing { windows, allowed_lateness, epoch: 0, ended: false, waiting, span }))
             }
         };
         Ok(Input { recording: Recording::open(recording, order)?, windows })
@@ -68,6 +69,14 @@ impl Input {
 
     pub(super) fn counts(&self) -> Counts {
         self.recording.counts()
+    }
+
+    /// Which of the rows that `next` gave last are windows that the recording cuts off at its beginning or at its end; none: they are
+    /// events. What such a window counts is no measure of what is normal.
+    pub(super) fn cut_off(&self, rows: &RecordBatch) -> Option<Vec<bool>> {
+        let (first, last) = self.windows.as_ref()?.span;
+        let ends = rows.column(1).as_primitive::<TimestampMicrosecondType>().values();
+        Some(times(rows).iter().zip(ends).map(|(start, end)| *start < first || *end > last).collect())
     }
 
     /// The next rows; nothing at the end.
@@ -84,6 +93,9 @@ impl Input {
             }
             match self.recording.next()? {
                 Some(events) => {
+                    let (first, last) = windowing.span;
+                    let times = || events.times().iter().copied();
+                    windowing.span = (times().fold(first, i64::min), times().fold(last, i64::max));
                     windowing.windows.on_batch(events.into_columns(), &mut Output::default());
                     windowing.close(self.recording.watermark());
                 }

@@ -32,6 +32,8 @@ pub struct Account {
     pub too_late: u64,
     /// Rows that did not meet the condition.
     pub passed_over: u64,
+    /// Windows that the recording cuts off at its ends.
+    pub cut_off: u64,
     /// Of the training part's first row, of the validation part's first, and of the last; RFC 3339.
     pub from: String,
     pub validation_from: String,
@@ -148,6 +150,7 @@ fn account(spec: &TrainingSpec, fitted: Fitted, data: &Dataset, calibration: Cal
         rejected: data.counts.rejected,
         too_late: data.counts.too_late,
         passed_over: data.passed_over,
+        cut_off: data.cut_off,
         from,
         validation_from,
         to,

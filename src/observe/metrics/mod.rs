@@ -57,6 +57,8 @@ pub struct IntakeMetrics {
     too_late: Counter,
     lost: Counter,
     quarantined: By<1, Counter>,
+    /// The same as numbers, for the account at the end.
+    refused: Mutex<BTreeMap<&'static str, u64>>,
     /// The newest event time that was accepted.
     newest: Arc<AtomicI64>,
     /// Records that were fetched and not read yet.
@@ -218,6 +220,11 @@ impl Metrics {
         self.families.loaded.get_or_create(&[("detector", name.to_owned())]).set(i64::from(is_loaded));
     }
 
+    /// Quarantined records by the name of the reason.
+    pub fn refused(&self) -> BTreeMap<&'static str, u64> {
+        self.intake.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub fn totals(&self) -> Totals {
         let seen = self.progress.look();
         let (accepted, too_late) = (self.intake.accepted.get(), self.intake.too_late.get());
@@ -254,7 +261,9 @@ impl IntakeMetrics {
         self.late.inc_by(tally.late);
         self.too_late.inc_by(tally.too_late);
         self.lost.inc_by(tally.lost);
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         for (reason, records) in tally.quarantined {
+            *refused.entry(reason).or_default() += records;
             self.quarantined.get_or_create(&[("reason", reason.to_owned())]).inc_by(records);
         }
     }
