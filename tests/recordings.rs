@@ -141,6 +141,27 @@ fn a_file_without_a_header_takes_the_configured_names() {
     assert_eq!(lines, ["0 0|\"a.data\"|1.0|\"a\"", "1 1|\"a.data\"|2.0|\"b\""]);
 }
 
+#[test]
+fn numbers_have_a_comma_where_that_is_configured_and_then_no_dot() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.csv");
+    std::fs::write(&path, "x;t\n19,87;a,b\n-0,5e1;c\n7;d\n1.234,5;e\n1.5;f\n\" 2,25 \";g\n;h\n").unwrap();
+    let cells = CellOptions { decimal_comma: true, ..CellOptions::default() };
+    let spec = tidewatch::sources::files::FilesSpec { cells, ..spec(&path, &two()) };
+    let (lines, rejects) = outcomes(&spec, &two(), 0);
+    let name = "\"a.csv\"";
+    let wanted = [
+        format!("0 0|{name}|19.87|\"a,b\""),
+        format!("1 1|{name}|-5.0|\"c\""),
+        format!("2 2|{name}|7.0|\"d\""),
+        "3 wrong_type x".to_owned(),
+        "4 wrong_type x".to_owned(),
+        format!("5 5|{name}|2.25|\"g\""),
+        format!("6 6|{name}|null|\"h\""),
+    ];
+    assert_eq!(lines, wanted, "{rejects:?}");
+}
+
 /// A cell as it might stand in a file: text of any kind, with what needs quotes, without blanks around it.
 fn cell() -> impl Strategy<Value = String> {
     let any = prop_oneof![

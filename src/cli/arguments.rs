@@ -85,11 +85,19 @@ pub(super) struct DemoOptions {
     #[arg(long, value_name = "N", default_value = "40000", value_parser = rate)]
     pub(super) rate: f64,
     /// Simulated time in all, of which the first third is calm
-    #[arg(long, value_name = "SPAN", default_value = "48h", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "SPAN", default_value = "48h", value_parser = demo_duration)]
     pub(super) duration: Duration,
     /// Where everything is written; an earlier demo there is replaced
     #[arg(long, value_name = "FOLDER", default_value = "tidewatch-demo")]
     pub(super) output: PathBuf,
+}
+
+/// Below this there is hardly a window to learn from.
+const DEMO_SHORTEST: Duration = Duration::from_secs(2 * 3600);
+
+fn demo_duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration < DEMO_SHORTEST { Err("write 2h or more: time passes fast here".to_owned()) } else { Ok(duration) }
 }
 
 fn rate(text: &str) -> Result<f64, String> {

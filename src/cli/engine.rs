@@ -170,6 +170,7 @@ pub(super) fn files(paths: Vec<String>, event: &EventSection, store: S3Options) 
             separator: event.csv.separator,
             comment: event.csv.comment,
             header: event.csv.header.clone(),
+            decimal_comma: event.csv.decimal_comma,
         },
         wanted: event.schema.paths().map(<[String]>::to_vec).collect(),
         record_bytes_max: event.schema.record_bytes_max,

@@ -35,6 +35,7 @@ pub struct CsvDecoder {
 /// Where a layout has what is wanted.
 struct Columns {
     separator: u8,
+    decimal_comma: bool,
     count: usize,
     of_place: Vec<Option<usize>>,
 }
@@ -73,7 +74,8 @@ impl CsvDecoder {
             layout.names.iter().rposition(|found| *found == name)
         };
         let of_place = self.events.places().iter().map(column_of).collect();
-        let columns = Columns { separator: layout.separator, count: layout.names.len(), of_place };
+        let CellLayout { separator, decimal_comma, ref names } = **layout;
+        let columns = Columns { separator, decimal_comma, count: names.len(), of_place };
         let columns = Arc::new(columns);
         self.layouts.truncate(LAYOUTS_MAX - 1);
         self.layouts.insert(0, (Arc::clone(layout), Arc::clone(&columns)));
@@ -124,7 +126,8 @@ impl Decode<'_> {
         if ends.len() != columns.count {
             refuse_ragged(record.bytes(), ends, columns.count)?;
         }
-        let cells = Cells { simd, record, ends, of_place: &columns.of_place };
+        let Columns { of_place, decimal_comma, .. } = columns;
+        let cells = Cells { simd, record, ends, of_place, decimal_comma: *decimal_comma };
         events.push(&cells, Address { raw, index })
     }
 }
@@ -206,6 +209,7 @@ struct Cells<'a, S> {
     record: Record<'a>,
     ends: &'a [u32],
     of_place: &'a [Option<usize>],
+    decimal_comma: bool,
 }
 
 impl<S: Simd> Row for Cells<'_, S> {
@@ -221,17 +225,13 @@ impl<S: Simd> Row for Cells<'_, S> {
         let cell = &self.record.bytes()[start..self.ends[column] as usize];
         let start = start + cell.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
         let cell = cell.trim_ascii();
-        match cell {
-            [] => None,
-            [b'"', quoted @ .., b'"'] => {
-                let window = self.record.window(start + 1, copy);
-                Some(Cell { simd: self.simd, window, rest: self.record.rest(start + 1), text: quoted, is_quoted: true })
-            }
-            _ => {
-                let window = self.record.window(start, copy);
-                Some(Cell { simd: self.simd, window, rest: self.record.rest(start), text: cell, is_quoted: false })
-            }
-        }
+        let (start, text, is_quoted) = match cell {
+            [] => return None,
+            [b'"', quoted @ .., b'"'] => (start + 1, quoted, true),
+            plain => (start, plain, false),
+        };
+        let (window, rest) = (self.record.window(start, copy), self.record.rest(start));
+        Some(Cell { simd: self.simd, window, rest, text, is_quoted, decimal_comma: self.decimal_comma })
     }
 }
 
@@ -246,6 +246,7 @@ struct Cell<'a, S> {
     /// Without blanks around it and without its quotes.
     text: &'a [u8],
     is_quoted: bool,
+    decimal_comma: bool,
 }
 
 impl<S: Simd> Cell<'_, S> {
@@ -271,9 +272,23 @@ impl<S: Simd> Cell<'_, S> {
     }
 }
 
+/// A number with a comma before its fraction, as others write it. A dot would be one between thousands, which nobody needs.
+#[inline(never)]
+fn with_dot(text: &[u8]) -> Result<Vec<u8>, Misfit> {
+    let dotted = |byte: &u8| match byte {
+        b'.' => Err(Misfit::WrongType),
+        b',' => Ok(b'.'),
+        other => Ok(*other),
+    };
+    text.iter().map(dotted).collect()
+}
+
 impl<'a, S: Simd> Value<'a> for Cell<'a, S> {
     #[inline(always)]
     fn float(self) -> Result<Option<f64>, Misfit> {
+        if self.decimal_comma {
+            return text::float(&with_dot(self.text)?);
+        }
         if self.is_plain_number() {
             return float(self.simd, self.window, self.rest).map(Some).ok_or(Misfit::OutOfRange);
         }
@@ -282,6 +297,9 @@ impl<'a, S: Simd> Value<'a> for Cell<'a, S> {
 
     #[inline(always)]
     fn integer(self, power: u32, fraction: Fraction) -> Result<Option<i64>, Misfit> {
+        if self.decimal_comma {
+            return text::integer(&with_dot(self.text)?, power, fraction);
+        }
         if self.is_plain_number() {
             return Ok(Some(integer(&self.simd.decimal(self.window), self.rest, power, fraction)?));
         }

@@ -30,6 +30,8 @@ pub enum Form {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CellLayout {
     pub separator: u8,
+    /// Numbers have a comma where others have a dot, and no dot.
+    pub decimal_comma: bool,
     /// The columns' names, in the order of the cells.
     pub names: Vec<String>,
 }

@@ -44,11 +44,13 @@ pub struct CsvSection {
     pub comment: Option<u8>,
     /// The columns' names, where the files have no header.
     pub header: Option<Vec<String>>,
+    /// `decimal = ","`: numbers have a comma where others have a dot.
+    pub decimal_comma: bool,
 }
 
 impl Default for CsvSection {
     fn default() -> CsvSection {
-        CsvSection { separator: None, comment: Some(b'#'), header: None }
+        CsvSection { separator: None, comment: Some(b'#'), header: None, decimal_comma: false }
     }
 }
 
@@ -95,8 +97,13 @@ fn csv(reader: Reader<'_>) -> CsvSection {
     let separator = reader.optional("separator", separator);
     let comment = reader.optional("comment", comment);
     let header = reader.optional("header", distinct_texts);
+    let decimal_comma = reader.or("decimal", false, one_of(&[(".", false), (",", true)]));
+    if decimal_comma && separator == Some(b',') {
+        let cure = "leave `separator` out, or name the other one";
+        reader.fault("decimal", Wrong::new("a comma cannot separate both cells and digits", cure));
+    }
     reader.finish();
-    CsvSection { separator, comment: comment.unwrap_or(CsvSection::default().comment), header }
+    CsvSection { separator, comment: comment.unwrap_or(CsvSection::default().comment), header, decimal_comma }
 }
 
 fn separator(node: &Node) -> Read<u8> {

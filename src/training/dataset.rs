@@ -60,6 +60,7 @@ pub(super) fn gather(
             events: gathered.counts.accepted,
             rejected: gathered.counts.rejected,
             passed_over: gathered.passed_over,
+            cut_off: gathered.cut_off,
         });
     }
     split(spec, &selection, &mut gathered, rows - validation)

@@ -28,9 +28,9 @@ pub enum TrainingError {
     NoFeatures,
     #[error(
         "{usable} rows are too few to train on; at least {wanted} are needed ({events} events were accepted, {rejected} records were not, \
-         and {passed_over} rows did not meet the condition `where`)"
+         {passed_over} rows did not meet the condition `where`, and {cut_off} windows were cut off by the recording's ends)"
     )]
-    TooFewRows { usable: u64, wanted: u64, events: u64, rejected: u64, passed_over: u64 },
+    TooFewRows { usable: u64, wanted: u64, events: u64, rejected: u64, passed_over: u64, cut_off: u64 },
     #[error("the feature `{feature}` has no finite value in any row of the training part; take it out of `features`")]
     FeatureWithoutValues { feature: String },
     #[error("the values of the feature `{feature}` are too large to be scaled")]

@@ -20,11 +20,13 @@ pub struct CellOptions {
     pub comment: Option<u8>,
     /// The columns' names, where the files have no header.
     pub header: Option<Vec<String>>,
+    /// Numbers have a comma where others have a dot.
+    pub decimal_comma: bool,
 }
 
 impl Default for CellOptions {
     fn default() -> CellOptions {
-        CellOptions { separator: None, comment: Some(b'#'), header: None }
+        CellOptions { separator: None, comment: Some(b'#'), header: None, decimal_comma: false }
     }
 }
 
@@ -108,7 +110,7 @@ pub(super) fn begin<R: Read>(cutter: &mut Cutter<R>, options: &CellOptions) -> i
         Some(names) => names.clone(),
         None => names(&cutter.take_uncounted()?.unwrap_or_default(), separator),
     };
-    Ok(Arc::new(CellLayout { separator, names }))
+    Ok(Arc::new(CellLayout { separator, decimal_comma: options.decimal_comma, names }))
 }
 
 /// Of the separators outside of quotes; the first of those that are equally frequent.
