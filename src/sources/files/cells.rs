@@ -88,8 +88,13 @@ impl CellEnds {
     }
 }
 
-/// Reads what stands above the first row; from there on the cutter cuts rows.
-pub(super) fn begin<R: Read>(cutter: &mut Cutter<R>, options: &CellOptions) -> io::Result<Arc<CellLayout>> {
+/// Reads what stands above the first row; from there on the cutter cuts rows. A header that leaves open which column is meant by one of the `wanted`
+/// paths is an error.
+pub(super) fn begin<R: Read>(
+    cutter: &mut Cutter<R>,
+    options: &CellOptions,
+    wanted: &[Vec<String>],
+) -> io::Result<Arc<CellLayout>> {
     let mut told = options.separator;
     let first = loop {
         let Some((line, is_whole)) = cutter.peek_line()? else { break Vec::new() };
@@ -110,7 +115,20 @@ pub(super) fn begin<R: Read>(cutter: &mut Cutter<R>, options: &CellOptions) -> i
         Some(names) => names.clone(),
         None => names(&cutter.take_uncounted()?.unwrap_or_default(), separator),
     };
+    check(&names, wanted)?;
     Ok(Arc::new(CellLayout { separator, decimal_comma: options.decimal_comma, names }))
+}
+
+fn check(names: &[String], wanted: &[Vec<String>]) -> io::Result<()> {
+    let fault = |text: String| Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    if names.iter().any(|name| name.contains('\r')) {
+        return fault("its lines end in carriage returns alone: `tr '\\r' '\\n'` makes lines of them".to_owned());
+    }
+    let is_twice = |wanted: &String| names.iter().filter(|name| *name == wanted).count() > 1;
+    match wanted.iter().map(|path| path.join(".")).find(is_twice) {
+        Some(name) => fault(format!("two of its columns are named `{name}`, and which is meant cannot be told")),
+        None => Ok(()),
+    }
 }
 
 /// Of the separators outside of quotes; the first of those that are equally frequent.
@@ -179,7 +197,7 @@ mod tests {
 
     fn read(text: &[u8], options: &CellOptions, limits: Limits, from: i64) -> (CellLayout, Rows) {
         let mut cutter = Cutter::at(Place::default(), text, limits, Ends::Lines).unwrap();
-        let layout = begin(&mut cutter, options).unwrap();
+        let layout = begin(&mut cutter, options, &[]).unwrap();
         cutter.skip_to(Offset(from)).unwrap().unwrap();
         let form = Form::Cells(Arc::clone(&layout));
         let mut rows = Vec::new();
@@ -241,6 +259,19 @@ mod tests {
         let (_, rows) = read(text.as_bytes(), &CellOptions::default(), limits, 0);
         let rows: Vec<&str> = rows.iter().map(|(_, row)| row.as_str()).collect();
         assert_eq!(rows[..31], lines[..31], "its own line and those behind it are records of their own");
+    }
+
+    #[test]
+    fn a_header_that_leaves_open_what_is_meant_is_refused() {
+        let limits = Limits { record_bytes_max: 100, block_bytes: 7 };
+        let refused = |text: &str| {
+            let mut cutter = Cutter::at(Place::default(), text.as_bytes(), limits, Ends::Lines).unwrap();
+            let wanted = [vec!["b".to_owned()]];
+            begin(&mut cutter, &CellOptions::default(), &wanted).err().map(|error| error.to_string())
+        };
+        assert!(refused("a,b,b\n1,2,3\n").unwrap().contains("named `b`"));
+        assert!(refused("a,b\r1,2\r").unwrap().contains("carriage returns"));
+        assert_eq!(refused("a,a,b\r\n1,2,3\r\n"), None, "of the others it does not matter");
     }
 
     #[test]

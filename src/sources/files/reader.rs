@@ -236,7 +236,7 @@ impl Contents {
             FileFormat::Csv => {
                 let input = Input::open(&file.location, file.compression, 0, share(spec))?;
                 let mut cutter = Cutter::at(place, input, limits(spec), Ends::Lines)?;
-                let form = Form::Cells(cells::begin(&mut cutter, &spec.cells)?);
+                let form = Form::Cells(cells::begin(&mut cutter, &spec.cells, &spec.wanted)?);
                 Ok(Contents::Cut { cutter, form })
             }
         }
