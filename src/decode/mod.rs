@@ -8,6 +8,7 @@ use crate::domain::batch::EventBatch;
 use crate::domain::raw::{Form, RawBatch};
 use crate::domain::reject::Reject;
 use crate::domain::schema::EventSchema;
+use crate::domain::time::EventTime;
 
 pub mod admission;
 mod columnar;
@@ -47,6 +48,14 @@ impl Decoder {
             csv: csv::CsvDecoder::new(schema)?,
             columns: columnar::ColumnsDecoder::new(schema)?,
         })
+    }
+}
+
+impl Decoder {
+    /// The time of the first event among records of one partition; none, if none of them is an event.
+    pub fn first_time(&mut self, records: &[RawBatch], partition_name: &str) -> Option<EventTime> {
+        let mut times = records.iter().map(|raw| self.decode(raw, partition_name).events.times().first().copied());
+        times.find_map(|time| time).map(EventTime)
     }
 }
 

@@ -119,9 +119,6 @@ impl Start {
     }
 }
 
-/// How many records of a file are looked at for its first event.
-const FIRST_RECORDS: usize = 256;
-
 /// Claims the output and decides. Blocks; for worker 0 alone.
 pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committer), PipelineError> {
     process.probe(spec)?;
@@ -287,9 +284,8 @@ fn firsts(spec: &PipelineSpec, process: &Process) -> Result<BTreeMap<String, i64
     let mut firsts = BTreeMap::new();
     for file in found {
         let name = &file.partition.name;
-        let decoded = first_records(files, file, FIRST_RECORDS)?.into_iter().map(|raw| decoder.decode(&raw, name));
-        let first = decoded.filter_map(|decoded| decoded.events.times().first().copied()).next();
-        firsts.extend(first.map(|first| (name.clone(), first)));
+        let records = first_records(files, file, FilesSpec::FIRST_RECORDS)?;
+        firsts.extend(decoder.first_time(&records, name).map(|first| (name.clone(), first.0)));
     }
     Ok(firsts)
 }

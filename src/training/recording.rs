@@ -18,8 +18,6 @@ use crate::sources::{Read, Reader};
 use crate::training::error::TrainingError;
 
 const READ_ROWS: usize = 8192;
-/// How many records of a file are looked at for its first event.
-const FIRST_RECORDS: usize = 256;
 
 /// What is read, and how its records become events.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,8 +161,6 @@ impl File {
 
 /// The time of a file's first event; before everything where its first records hold none.
 fn first_event(spec: &RecordingSpec, file: &FilePartition, decoder: &mut Decoder) -> Result<EventTime, TrainingError> {
-    let raw = first_records(&spec.files, file, FIRST_RECORDS)?;
-    let decoded = raw.iter().map(|raw| decoder.decode(raw, &file.partition.name));
-    let first = decoded.filter_map(|decoded| decoded.events.times().first().copied()).next();
-    Ok(first.map_or(EventTime::MIN, EventTime))
+    let records = first_records(&spec.files, file, FilesSpec::FIRST_RECORDS)?;
+    Ok(decoder.first_time(&records, &file.partition.name).unwrap_or(EventTime::MIN))
 }

@@ -55,6 +55,8 @@ pub struct FilesSpec {
 impl FilesSpec {
     pub const BLOCK_BYTES: usize = 512 << 10;
     pub const OPEN_FILES_MAX: usize = 64;
+    /// How many records of a file are looked at for its first event.
+    pub const FIRST_RECORDS: usize = 256;
 
     /// All values of these, as they are usually read.
     pub fn new(paths: Vec<String>, format: FileFormat) -> FilesSpec {
