@@ -61,6 +61,7 @@ impl Hosted {
                 items.push(Item::State { stage, part: part.name, bytes });
             });
         }
+        items.push(Item::Ended(end));
         items
     }
 

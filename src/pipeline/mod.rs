@@ -21,6 +21,7 @@ mod shared;
 pub mod spec;
 mod staging;
 mod start;
+mod viewed;
 mod watch;
 mod watermarks;
 

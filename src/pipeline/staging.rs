@@ -92,7 +92,7 @@ impl Staging {
                 Item::Rows(rows) => self.rows(epoch, rows)?,
                 Item::State { stage, part, bytes } => self.part(epoch, stage, part, bytes),
                 Item::Account(report) => self.report.partitions.push(report),
-                Item::Found { .. } => {}
+                Item::Found { .. } | Item::Ended(_) => {}
                 Item::Mark { mark, .. } => self.spec.watermarks.apply(mark),
                 Item::Events(_) => unreachable!("no edge brings events here: they become rows first"),
             }
