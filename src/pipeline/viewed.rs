@@ -210,3 +210,7 @@ fn sorted_out(parcel: &mut Parcel) -> (Vec<Item>, Vec<EpochEnd>) {
     }
     (passed, ends)
 }
+
+#[cfg(test)]
+#[path = "viewed_tests.rs"]
+mod tests;

@@ -48,3 +48,43 @@ impl Cleared {
         (0..batch.num_rows()).filter(is_cleared).map(cleared).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, BooleanArray, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray};
+
+    use super::*;
+
+    #[test]
+    fn a_corrected_row_that_is_no_anomaly_names_what_it_is_not() {
+        let times = |values: [i64; 5]| -> ArrayRef {
+            Arc::new(TimestampMicrosecondArray::from(values.to_vec()).with_timezone("UTC"))
+        };
+        let columns: [(&str, ArrayRef); 7] = [
+            ("window_start", times([0, 10, 20, 30, 40])),
+            ("window_end", times([10, 20, 30, 40, 50])),
+            ("plant", Arc::new(StringArray::from(vec!["a", "b", "c/d", "e", r"\"]))),
+            ("pump", Arc::new(Int64Array::from(vec![1, 2, 3, 4, 5]))),
+            ("count", Arc::new(Int64Array::from(vec![9; 5]))),
+            (
+                "flow_is_anomaly",
+                Arc::new(BooleanArray::from(vec![Some(false), Some(false), Some(false), Some(true), None])),
+            ),
+            ("revision", Arc::new(Int32Array::from(vec![0, 1, 7, 2, 3]))),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let cleared = Cleared::new("flow", &batch.schema()).unwrap().rows(&batch);
+        let said: Vec<(i64, i64, &str, &str, i32)> = cleared
+            .iter()
+            .map(|(one, revision)| {
+                (one.window_start, one.window_end, one.key.as_str(), one.detector.as_str(), *revision)
+            })
+            .collect();
+        // Never the row of revision 0, nor the anomaly; a slash inside of a value is not one between two.
+        let wanted = [(10, 20, "b/2", "flow", 1), (20, 30, r"c\/d/3", "flow", 7), (40, 50, r"\\/5", "flow", 3)];
+        assert_eq!(said, wanted);
+        assert!(Cleared::new("other", &batch.schema()).is_err());
+    }
+}

@@ -30,3 +30,48 @@ pub fn published(mut changes: Vec<Change>) -> Vec<Published> {
     };
     changes.chunk_by(|((one, _), _), ((other, _), _)| one == other).filter_map(of_one).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn anomaly(key: &str) -> WindowAnomaly {
+        WindowAnomaly { window_end: 10, window_start: 0, key: key.to_owned(), detector: "flow".to_owned() }
+    }
+
+    fn row(text: &str) -> StoredRow {
+        StoredRow(text.as_bytes().into())
+    }
+
+    fn standing(text: &str) -> Option<Verdict> {
+        Some(Verdict::Standing(row(text)))
+    }
+
+    fn withdrawn(revision: i32) -> Option<Verdict> {
+        Some(Verdict::Withdrawn { revision })
+    }
+
+    #[test]
+    fn what_is_published_follows_from_what_stood_and_what_stands() {
+        let found = |text| Some((row(text), None));
+        let rows = [
+            (None, standing("0"), found("0")),
+            (standing("0"), standing("1"), found("1")),
+            (standing("0"), withdrawn(1), Some((row("0"), Some(1)))),
+            (withdrawn(1), withdrawn(2), None),
+            (withdrawn(1), standing("2"), found("2")),
+            (standing("0"), None, None),
+            (withdrawn(1), None, None),
+            (None, withdrawn(1), None),
+        ];
+        for (before, after, wanted) in rows {
+            let change = |verdict: &Option<Verdict>, diff| verdict.clone().map(|it| ((anomaly("a"), it), diff));
+            // In no order, and beside the changes of another.
+            let other = ((anomaly("b"), Verdict::Withdrawn { revision: 7 }), -1);
+            let changes = [Some(other), change(&after, 1), change(&before, -1)];
+            let published = published(changes.into_iter().flatten().collect());
+            let published: Vec<_> = published.into_iter().map(|one| (one.row, one.retracted_by)).collect();
+            assert_eq!(published, wanted.into_iter().collect::<Vec<_>>(), "{before:?} to {after:?}");
+        }
+    }
+}

@@ -70,3 +70,47 @@ impl Judge {
 pub fn restored(standing: impl IntoIterator<Item = (WindowAnomaly, StoredRow)>) -> Vec<Upsert> {
     standing.into_iter().map(|(anomaly, row)| (anomaly, Some(Verdict::Standing(row)))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::Epoch;
+
+    fn anomaly(window_end: i64) -> WindowAnomaly {
+        let (key, detector) = ("pump-1".to_owned(), "flow".to_owned());
+        WindowAnomaly { window_end, window_start: window_end - 10, key, detector }
+    }
+
+    fn end(retain: i64) -> EpochEnd {
+        let at = EventTime(retain);
+        EpochEnd { epoch: Epoch(1), is_checkpoint: false, publish: at, retain: at }
+    }
+
+    fn judge(standing: &[i64]) -> Judge {
+        Judge::new(Duration::from_micros(100), standing.iter().map(|end| anomaly(*end)))
+    }
+
+    #[test]
+    fn nothing_is_said_of_an_anomaly_that_never_was() {
+        let mut upserts = Vec::new();
+        let mut judge = judge(&[20]);
+        judge.cleared(anomaly(10), 1, &mut upserts);
+        judge.cleared(anomaly(20), 4, &mut upserts);
+        assert_eq!(upserts, [(anomaly(20), Some(Verdict::Withdrawn { revision: 4 }))]);
+    }
+
+    #[test]
+    fn an_anomaly_is_forgotten_one_epoch_after_its_window_is_final() {
+        let mut judge = judge(&[10, 20, 30]);
+        let mut forgotten = |retain| {
+            let mut upserts = Vec::new();
+            judge.end(end(retain), &mut upserts);
+            upserts.into_iter().map(|(anomaly, verdict)| (anomaly.window_end, verdict)).collect::<Vec<_>>()
+        };
+        assert_eq!(forgotten(120), [], "corrections of this epoch may be under way");
+        assert_eq!(forgotten(119), [(10, None), (20, None)]);
+        assert_eq!(forgotten(129), [], "what was final stays so, and nothing else becomes it");
+        assert_eq!(forgotten(i64::MAX), []);
+        assert_eq!(forgotten(i64::MAX), [(30, None)]);
+    }
+}

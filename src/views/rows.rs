@@ -35,8 +35,7 @@ impl AnomalyRows {
         let column = |name: &str| batch.column_by_name(name).expect("the schema was compared");
         let time = |name: &str| column(name).as_primitive::<TimestampMicrosecondType>();
         let text = |name: &str| column(name).as_string::<i32>();
-        let (starts, ends, keys, detectors) =
-            (time("window_start"), time("window_end"), text("key"), text("detector"));
+        let (starts, ends, keys, detectors) = (time("window_start"), time("window_end"), text("key"), text("detector"));
         let rows = self.0.convert_columns(batch.columns())?;
         let of_window = |row: &usize| starts.is_valid(*row) && ends.is_valid(*row);
         let one = |row: usize| {
@@ -100,5 +99,106 @@ impl AnomalyRows {
 impl Default for AnomalyRows {
     fn default() -> AnomalyRows {
         AnomalyRows::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{
+        Float64Array, Int64Array, ListArray, StringArray, StructArray, TimestampMicrosecondArray, UInt64Array,
+    };
+    use arrow::buffer::OffsetBuffer;
+
+    use super::*;
+    use crate::domain::anomaly::{why_fields, why_item};
+
+    /// Scores that a sum or a text might have changed, with as many reasons as their place says; the last row is an event's.
+    fn anomalies(scores: &[f64]) -> RecordBatch {
+        let rows = scores.len();
+        let last = |row: usize| row + 1 == rows;
+        let times = |time: &dyn Fn(usize) -> Option<i64>| -> ArrayRef {
+            Arc::new((0..rows).map(time).collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+        };
+        let texts = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text; rows])) };
+        let floats = |values: Vec<Option<f64>>| -> ArrayRef { Arc::new(Float64Array::from(values)) };
+        let reasons: Vec<(usize, usize)> =
+            (0..rows).flat_map(|row| (0..row).map(move |reason| (row, reason))).collect();
+        let of = |value: &dyn Fn(usize, usize) -> Option<f64>| {
+            floats(reasons.iter().map(|(row, reason)| value(*row, *reason)).collect())
+        };
+        let features = StringArray::from_iter_values(reasons.iter().map(|(_, reason)| format!("f{reason}")));
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(features),
+            of(&|row, _| Some(scores[row])),
+            of(&|row, reason| (reason % 2 == 0).then_some(-scores[row])),
+            of(&|_, _| Some(0.1 + 0.2)),
+        ];
+        let shares = StructArray::new(why_fields(), columns, None);
+        let why = ListArray::new(why_item(), OffsetBuffer::from_lengths(0..rows), Arc::new(shares), None);
+        let columns: Vec<ArrayRef> = vec![
+            times(&|row| last(row).then_some(5)),
+            times(&|row| (!last(row)).then_some(10 * row as i64)),
+            times(&|row| (!last(row)).then_some(10 * row as i64 + 10)),
+            texts("pump-1"),
+            texts("flow"),
+            texts("iomt/3"),
+            floats(scores.iter().copied().map(Some).collect()),
+            floats(vec![Some(0.7); rows]),
+            texts("low"),
+            Arc::new(why),
+            Arc::new((0..rows).map(|row| last(row).then_some(7)).collect::<UInt64Array>()),
+            Arc::new((0..rows).map(|row| last(row).then_some(12)).collect::<Int64Array>()),
+            Arc::new(Int32Array::from_iter_values(0..rows as i32)),
+            Arc::new(BooleanArray::from(vec![false; rows])),
+        ];
+        RecordBatch::try_new(schema(), columns).unwrap()
+    }
+
+    const SCORES: [f64; 6] = [1.0, -0.0, f64::MIN_POSITIVE / 3.0, f64::INFINITY, 1.000_000_000_000_000_2, 9.0];
+
+    #[test]
+    fn a_row_comes_back_with_its_bits_and_an_event_is_passed_over() {
+        let (rows, batch) = (AnomalyRows::new(), anomalies(&SCORES));
+        let stored = rows.of_windows(&batch).unwrap();
+        let ends: Vec<i64> = stored.iter().map(|(anomaly, _)| anomaly.window_end).collect();
+        assert_eq!(ends, [10, 20, 30, 40, 50]);
+        let state = rows.state(&stored.iter().map(|(_, row)| row.clone()).collect::<Vec<_>>());
+        // Equality of batches is that of bits for all but floats.
+        assert_eq!(state, [batch.slice(0, 5)]);
+        let bits = |batch: &RecordBatch| -> Vec<u64> {
+            let scores = batch["score"].as_primitive::<arrow::datatypes::Float64Type>().clone();
+            scores.values().iter().map(|score| score.to_bits()).collect()
+        };
+        assert_eq!(bits(&state[0]), SCORES[..5].iter().map(|score| score.to_bits()).collect::<Vec<_>>());
+        assert_eq!(rows.restore(&state).unwrap(), stored);
+    }
+
+    #[test]
+    fn a_retraction_is_the_stored_row_but_for_its_revision_and_that_it_says_so() {
+        let (rows, batch) = (AnomalyRows::new(), anomalies(&SCORES));
+        let stored = rows.of_windows(&batch).unwrap().into_iter();
+        let one = |(index, (anomaly, row)): (usize, (WindowAnomaly, StoredRow))| Published {
+            anomaly,
+            row,
+            retracted_by: (index % 2 == 1).then_some(40),
+        };
+        let published = rows.published(&stored.enumerate().map(one).collect::<Vec<_>>());
+        let revisions = published["revision"].as_primitive::<Int32Type>().values().to_vec();
+        let retracted: Vec<bool> = published["retracted"].as_boolean().iter().flatten().collect();
+        assert_eq!((revisions, retracted), (vec![0, 40, 2, 40, 4], vec![false, true, false, true, false]));
+        let others: Vec<usize> = (0..12).collect();
+        assert_eq!(published.project(&others).unwrap(), batch.slice(0, 5).project(&others).unwrap());
+    }
+
+    #[test]
+    fn state_that_is_damaged_is_told_and_none_is_nothing() {
+        let rows = AnomalyRows::new();
+        assert_eq!(rows.restore(&[]).unwrap(), []);
+        let batch = anomalies(&SCORES);
+        let refused = |state: &[RecordBatch]| rows.restore(state).unwrap_err().to_string();
+        assert!(refused(std::slice::from_ref(&batch)).contains("an anomaly without a window"));
+        let windows = batch.slice(0, 5);
+        assert!(refused(&[windows.clone(), windows.slice(1, 1)]).contains("stands twice"));
+        assert!(refused(&[windows.project(&[0, 1, 2]).unwrap()]).contains("not the columns of anomalies"));
     }
 }
