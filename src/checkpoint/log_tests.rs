@@ -6,6 +6,7 @@ use std::time::Duration;
 use object_store::memory::InMemory;
 
 use super::*;
+use crate::checkpoint::chain::LedgerChain;
 use crate::checkpoint::decide::Conflict;
 use crate::checkpoint::manifest::{
     Counts, Ledger, PartitionAccount, PartitionState, StagedRows, StateObject, WallTime,
@@ -42,6 +43,7 @@ fn step(storage: &Storage, log: &mut CheckpointLog) -> Result<(), CheckpointErro
     };
     let (key, size, sha256) = put(&|digest| generation.state(epoch, 0, "counter", digest), format!("{}", from + 10))?;
     let state = vec![StateObject { stage: "counter".into(), key, size, sha256 }];
+    let mut chain = before.as_ref().map_or(LedgerChain::empty(), |checkpoint| checkpoint.chain);
     let mut staged = before.map_or(Vec::new(), |checkpoint| checkpoint.staged.clone());
     let mut publish = Vec::new();
     if (from / 10) % 3 == 2 {
@@ -79,7 +81,8 @@ fn step(storage: &Storage, log: &mut CheckpointLog) -> Result<(), CheckpointErro
         state,
         staged,
         publish,
-        ledger: Ledger::Filed(vec![LedgerRow { sequence, epoch, account: Account::Partition(account) }]),
+        ledger: Ledger::Filed(vec![chain.link(sequence, epoch, Account::Partition(account))]),
+        chain,
         models: Vec::new(),
     })?;
     log.publish(&committed)?;

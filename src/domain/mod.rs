@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod detector;
 pub mod ids;
+pub mod membership;
 pub mod raw;
 pub mod reject;
 pub mod schema;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::manifest::{Counts, PartitionAccount, StateObject};
 use crate::domain::ids::{Offset, PartitionId};
+use crate::domain::membership::Memberships;
 use crate::domain::time::EventTime;
 use crate::sinks::parquet::Part;
 
@@ -56,6 +57,8 @@ pub struct Report {
     pub partitions: Vec<PartitionReport>,
     pub state: Vec<StateObject>,
     pub tables: Part,
+    /// What became of the events in each window's stage, by table.
+    pub members: Vec<(String, Memberships)>,
     /// Every source worker is done: there will be no later checkpoint.
     pub is_last: bool,
 }
