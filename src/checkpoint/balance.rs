@@ -86,7 +86,8 @@ mod tests {
         let next = |open| Memberships { events: 1, given: 2, refused: 0, published: 11, open };
         assert_eq!(windows(Some(&first), &checkpoint(Some(&first), 2, next(1)), Sequence(2), 1), Ok(()));
         for open in [0, 2] {
-            let told = windows(Some(&first), &checkpoint(Some(&first), 2, next(open)), Sequence(2), 1);
+            let second = checkpoint(Some(&first), 2, next(open));
+            let told = windows(Some(&first), &second, Sequence(2), 1);
             assert_eq!(told.map_err(|(table, _)| table), Err("windows/w"), "{open}");
         }
     }

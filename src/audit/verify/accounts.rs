@@ -264,11 +264,11 @@ mod tests {
 
     #[test]
     fn every_offset_is_in_one_checkpoint_and_every_record_under_one_heading() {
-        let first = partition(0, 10, [10, 8, 1, 1, 0, 0]);
+        let first = || partition(0, 10, [10, 8, 1, 1, 0, 0]);
         let none: [&str; 0] = [];
-        assert_eq!(kinds(&[&[first.clone()], &[partition(10, 20, [7, 7, 0, 0, 2, 1])]]), none);
-        assert_eq!(kinds(&[&[first.clone()], &[partition(11, 20, [9, 9, 0, 0, 0, 0])]]), ["offsets_missing"]);
-        assert_eq!(kinds(&[&[first.clone()], &[partition(9, 20, [11, 11, 0, 0, 0, 0])]]), ["offsets_twice"]);
+        assert_eq!(kinds(&[&[first()], &[partition(10, 20, [7, 7, 0, 0, 2, 1])]]), none);
+        assert_eq!(kinds(&[&[first()], &[partition(11, 20, [9, 9, 0, 0, 0, 0])]]), ["offsets_missing"]);
+        assert_eq!(kinds(&[&[first()], &[partition(9, 20, [11, 11, 0, 0, 0, 0])]]), ["offsets_twice"]);
         assert_eq!(kinds(&[&[partition(0, 10, [10, 7, 1, 1, 0, 0])]]), ["offsets_unbalanced"], "a record is unsettled");
         assert_eq!(
             kinds(&[&[partition(0, 10, [9, 7, 1, 1, 0, 0])]]),

@@ -144,7 +144,7 @@ pub fn objects(
             return Ok(());
         };
         let source = Source { table: (*table).clone(), file: (*name).clone() };
-        if let Err(fault) = rows.wait(source, bytes, findings) {
+        if let Err(fault) = rows.wait(source, bytes) {
             findings.push(Finding::FileUnreadable { file, fault });
         }
         Ok(())

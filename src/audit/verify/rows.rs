@@ -68,8 +68,8 @@ impl Rows {
     }
 
     /// Takes rows that are in no visible file yet. To be called before `take`.
-    pub fn wait(&mut self, source: Source, bytes: Bytes, findings: &mut Vec<Finding>) -> Result<u64, String> {
-        debug_assert!(findings.is_empty() || self.entries.is_empty(), "what waits comes first");
+    pub fn wait(&mut self, source: Source, bytes: Bytes) -> Result<u64, String> {
+        debug_assert!(self.folder.is_none(), "what waits comes first");
         let table = source.table.clone();
         let (rows, entries) = self.read(source, bytes)?;
         let waiting = self.waiting.entry(table).or_default();
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn a_row_that_is_there_twice_is_named_in_both_its_places_and_the_newest_revision_counts() {
         let (mut rows, mut findings) = (Rows::default(), Vec::new());
-        rows.wait(source("_staging/1/x"), windows(&[(10, "a", 9, 2), (70, "c", 5, 0)]), &mut findings).unwrap();
+        rows.wait(source("_staging/1/x"), windows(&[(10, "a", 9, 2), (70, "c", 5, 0)])).unwrap();
         let first = windows(&[(10, "a", 3, 0), (10, "", 4, 0), (20, "a", 6, 0)]);
         assert_eq!(rows.take(source("windows/w/hour=1/a"), first, &mut findings), Ok(3));
         rows.take(source("windows/w/hour=1/b"), windows(&[(10, "a", 7, 1), (10, "", 4, 0)]), &mut findings).unwrap();
