@@ -21,6 +21,7 @@ mod shared;
 pub mod spec;
 mod staging;
 mod start;
+pub mod surroundings;
 mod watch;
 mod watermarks;
 
