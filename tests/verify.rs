@@ -355,3 +355,44 @@ fn the_program_tells_it_by_its_exit_code_in_words_and_in_json() {
     assert_eq!(said(&[nowhere.to_str().unwrap()]).0, Some(2));
     assert!(!nowhere.exists(), "a look makes no folder");
 }
+
+#[test]
+fn a_source_that_is_not_what_was_read_is_found_and_one_that_grew_is_not() {
+    let compared = |what: &str, wanted: &[&str], change: &dyn Fn(&Path)| {
+        let desk = copy(of_recordings().parent().unwrap());
+        change(&desk.path().join("in/1-0.ndjson"));
+        let words = ["verify", "output", "--source", "tidewatch.toml", "--json"];
+        let ended = program(desk.path(), &words).output().unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&ended.stdout)
+            .unwrap_or_else(|_| panic!("{what}: {}", String::from_utf8_lossy(&ended.stderr)));
+        let findings = json["findings"].as_array().unwrap();
+        let kinds: Vec<&str> = findings.iter().map(|finding| finding["kind"].as_str().unwrap()).collect();
+        assert_eq!(kinds, wanted, "{what}: {json:#}");
+        assert!(findings.iter().all(|finding| finding["partition"] == "1-0.ndjson"), "{what}: {json:#}");
+    };
+    let edit = |file: &Path, edit: &dyn Fn(Vec<String>) -> Vec<String>| {
+        let lines = std::fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect();
+        std::fs::write(file, edit(lines).join("\n") + "\n").unwrap();
+    };
+    compared("nothing", &[], &|_| ());
+    compared("it was deleted", &["source_missing"], &|file| std::fs::remove_file(file).unwrap());
+    compared("it was cut short", &["source_ends"], &|file| {
+        edit(file, &|mut lines| {
+            lines.pop();
+            lines
+        });
+    });
+    compared("another is in its place", &["source_differs"], &|file| damage::record(file, 1_704_070_000));
+    compared("two records changed places", &["source_differs"], &|file| {
+        edit(file, &|mut lines| {
+            lines.swap(10, 300);
+            lines
+        });
+    });
+    compared("it grew", &[], &|file| {
+        edit(file, &|mut lines| {
+            lines.push(lines[0].clone());
+            lines
+        });
+    });
+}

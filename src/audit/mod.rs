@@ -23,6 +23,12 @@ pub enum AuditError {
     Parquet { file: ObjectKey, source: ParquetError },
     #[error("rows of `{file}` cannot be read")]
     Rows { file: ObjectKey, source: ArrowError },
+    #[error("the source cannot be read")]
+    Source(#[from] crate::sources::SourceError),
+    #[error(transparent)]
+    Decode(#[from] crate::decode::DecodeError),
+    #[error("the source gave nothing for {} s", waited.as_secs())]
+    Silent { waited: std::time::Duration },
     #[error("there is no output: neither a manifest nor a table")]
     NoOutput,
     #[error("there are files in `{folder}` and no manifest: either it is no output, or all of `_checkpoints` is gone")]

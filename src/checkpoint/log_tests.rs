@@ -12,6 +12,7 @@ use crate::checkpoint::manifest::{
     Counts, Ledger, PartitionAccount, PartitionState, StagedRows, StateObject, WallTime,
 };
 use crate::domain::ids::{Epoch, Offset, PartitionId};
+use crate::domain::trace::Trace;
 use crate::storage::S3Options;
 use crate::storage::patience::Patience;
 use crate::storage::simulated::{LastCall, Simulated};
@@ -63,7 +64,14 @@ fn step(storage: &Storage, log: &mut CheckpointLog) -> Result<(), CheckpointErro
     }
     let counts = Counts { read: 10, accepted: 10, ..Counts::default() };
     let (name, to) = ("a".to_string(), Offset(from + 10));
-    let account = PartitionAccount { partition: name.clone(), from: Offset(from), to, counts, watermark: None };
+    let account = PartitionAccount {
+        partition: name.clone(),
+        from: Offset(from),
+        to,
+        counts,
+        trace: Trace(u64::MAX - 7),
+        watermark: None,
+    };
     let partition = PartitionState {
         name,
         id: PartitionId(0),
@@ -130,7 +138,7 @@ fn all_lines() -> Vec<i64> {
 
 #[test]
 fn a_process_that_stops_at_any_call_changes_nothing_about_the_visible_rows() {
-    let whole = Simulated::stopping(Arc::default(), u64::MAX, LastCall::Undone);
+    let whole = Simulated::stopping(Arc::new(InMemory::new()), u64::MAX, LastCall::Undone);
     run(&Storage::over(Arc::new(whole.clone()), one_try()).unwrap(), OFFSETS).unwrap();
     assert!(whole.calls() > 40, "{}", whole.calls());
     for (stop, last) in (0..whole.calls()).flat_map(|stop| [(stop, LastCall::Undone), (stop, LastCall::Done)]) {

@@ -14,6 +14,7 @@ use crate::checkpoint::chain::{LedgerChain, Link};
 use crate::checkpoint::seal::{self, SealFault};
 use crate::domain::ids::{Epoch, Offset, PartitionId};
 use crate::domain::membership::Memberships;
+use crate::domain::trace::Trace;
 use crate::storage::digest::{Sha256, hex, unhex};
 use crate::storage::key::ObjectKey;
 
@@ -257,6 +258,8 @@ pub struct PartitionAccount {
     #[serde(with = "OffsetNumber")]
     pub to: Offset,
     pub counts: Counts,
+    /// Of the records that were read: for the source to be known again.
+    pub trace: Trace,
     /// Its watermark in the end; none before the first event.
     pub watermark: Option<i64>,
 }

@@ -10,7 +10,8 @@ pub(crate) fn full(sequence: u64) -> Manifest {
     let key = |text: &str| ObjectKey::of(text.split('/'));
     let counts = Counts { read: 10, accepted: 8, too_late: 1, quarantined: 1, skipped: 2, lost: 3 };
     let (from, to) = (Offset(5), Offset(20));
-    let account = PartitionAccount { partition: "t/0".into(), from, to, counts, watermark: Some(-7) };
+    let account =
+        PartitionAccount { partition: "t/0".into(), from, to, counts, trace: Trace(u64::MAX - 7), watermark: Some(-7) };
     let file = FileAccount { path: key("late/x.parquet"), rows: 3, size: 77, sha256 };
     let table = TableAccount {
         table: "late".into(),

@@ -10,12 +10,16 @@ use serde_json::json;
 
 use crate::audit::AuditError;
 use crate::audit::verify::finding::Finding;
+use crate::audit::verify::source::{Origin, SourceSpec};
 use crate::audit::verify::{self, Depth, Verification};
 use crate::checkpoint::manifest::Counts;
+use crate::settings::SourceSection;
+use crate::sources::kafka::{KafkaSpec, Lost};
 use crate::storage::S3Options;
 
 use super::arguments::ConfigurationOptions;
-use super::{Refusal, configuration, engine, print};
+use super::engine::{self, Input};
+use super::{Refusal, configuration, print, replay};
 
 /// Prove from the stored files that nothing was lost or counted twice
 ///
@@ -27,6 +31,7 @@ use super::{Refusal, configuration, engine, print};
   tidewatch verify ./tidewatch-demo --deep
   tidewatch verify pipeline.toml                       the output of a configuration, with its store and account
   tidewatch verify s3://bucket/prefix --endpoint http://localhost:9000
+  tidewatch verify ./january --source pipeline.toml --from recordings/
   tidewatch verify s3://bucket/prefix --json | jq '.findings[].message'
 
 S3 accounts: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or those of the configuration.")]
@@ -40,6 +45,12 @@ pub(super) struct VerifyOptions {
     /// Where the store is, if it is not AWS
     #[arg(long, value_name = "URL")]
     pub(super) endpoint: Option<String>,
+    /// Also read the source of this configuration again: does each stretch of offsets hold what was read there?
+    #[arg(long, value_name = "CONFIG")]
+    pub(super) source: Option<PathBuf>,
+    /// What was replayed, instead of the configured source: files, folders or globs, or `kafka`
+    #[arg(long, num_args = 1.., value_name = "PATH", requires = "source")]
+    pub(super) from: Vec<String>,
     /// Print what was found as one JSON object
     #[arg(long)]
     pub(super) json: bool,
@@ -48,7 +59,8 @@ pub(super) struct VerifyOptions {
 pub(super) fn verify(options: &VerifyOptions) -> anyhow::Result<ExitCode> {
     let (url, store) = place(options)?;
     let depth = if options.deep { Depth::Rows } else { Depth::Footers };
-    let found = match verify::verify(&url, &store, depth) {
+    let source = options.source.as_deref().map(|config| source(config, &options.from)).transpose()?;
+    let found = match verify::verify(&url, &store, depth, source.as_ref()) {
         Ok(found) => found,
         Err(error @ (AuditError::NoOutput | AuditError::NoManifest { .. })) => {
             return Err(Refusal::new(format!("`{url}` cannot be verified: {error}")).into());
@@ -79,6 +91,29 @@ fn place(options: &VerifyOptions) -> anyhow::Result<(String, S3Options)> {
     let mut store = engine::s3(&settings.output.s3);
     store.endpoint = options.endpoint.clone().or(store.endpoint);
     Ok((settings.output.url, store))
+}
+
+/// The source that is held against the output.
+fn source(config: &Path, from: &[String]) -> anyhow::Result<SourceSpec> {
+    let options = ConfigurationOptions { config: config.to_path_buf(), output: None, set: Vec::new() };
+    let settings = configuration::load(&options)?;
+    let input = if from.is_empty() { Input::Live } else { replay::input(from, Some(&settings.source))? };
+    let store = engine::store_of_recordings(Some(&settings.source), Some(&settings.output));
+    let files = |paths: &[String]| Origin::Files(engine::files(paths.to_vec(), &settings.event, store));
+    let origin = match (&input, &settings.source) {
+        (Input::Recordings(paths), _) => files(paths),
+        (_, SourceSection::Files(section)) => files(&section.paths),
+        // What was deleted since is no fault of the output.
+        (_, SourceSection::Kafka(section)) => {
+            Origin::Kafka(KafkaSpec { on_lost: Lost::Record, ..engine::kafka(section) })
+        }
+        (_, SourceSection::Simulator(_)) => {
+            return Err(
+                Refusal::new("--source compares with Kafka or with recordings, and this is a simulation").into()
+            );
+        }
+    };
+    Ok(SourceSpec { origin, events: settings.event.schema.clone(), watermark: settings.watermark.clone() })
 }
 
 fn faults(count: usize) -> String {

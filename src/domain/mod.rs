@@ -9,4 +9,5 @@ pub mod reject;
 pub mod schema;
 pub mod table;
 pub mod time;
+pub mod trace;
 pub mod watermark;

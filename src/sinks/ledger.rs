@@ -161,6 +161,7 @@ pub fn schema() -> SchemaRef {
         Field::new("partition", DataType::Utf8, true),
     ];
     fields.extend(PARTITION_COUNTS.map(number));
+    fields.push(Field::new("trace", DataType::Utf8, true));
     fields.push(Field::new("watermark", time_type(), true));
     fields.push(Field::new("table", DataType::Utf8, true));
     fields.extend(MEMBERSHIPS.map(number));
@@ -208,6 +209,7 @@ fn batch(rows: &[LedgerRow]) -> Result<RecordBatch, FileFault> {
         Arc::new(members.map(|members| members.as_ref().map(|members| signed(number(members)))).collect::<Int64Array>())
     };
     let watermarks = partitions.iter().map(|account| account.as_ref().and_then(|account| account.watermark));
+    let traces = partitions.iter().map(|account| account.as_ref().map(|account| format!("{:016x}", account.trace.0)));
     let names = partitions.iter().map(|account| account.as_ref().map(|account| account.partition.as_str()));
     let table_names = tables.iter().map(|account| account.as_ref().map(|account| account.table.as_str()));
     let columns: Vec<ArrayRef> = vec![
@@ -222,6 +224,7 @@ fn batch(rows: &[LedgerRow]) -> Result<RecordBatch, FileFault> {
         of_partition(&|account| signed(account.counts.quarantined)),
         of_partition(&|account| signed(account.counts.skipped)),
         of_partition(&|account| signed(account.counts.lost)),
+        Arc::new(traces.collect::<StringArray>()),
         Arc::new(watermarks.collect::<TimestampMicrosecondArray>().with_timezone("UTC")),
         Arc::new(table_names.collect::<StringArray>()),
         of_windows(&|members| members.events),

@@ -12,9 +12,10 @@ use crate::checkpoint::chain::Link;
 use crate::checkpoint::manifest::{Account, Counts, FileAccount, LedgerRow, PartitionAccount, Sequence, TableAccount};
 use crate::domain::ids::{Epoch, Offset};
 use crate::domain::membership::Memberships;
+use crate::domain::trace::Trace;
 use crate::sinks::ledger::{MEMBERSHIPS, PARTITION_COUNTS, TABLE_COUNTS};
 use crate::sinks::writer::decode;
-use crate::storage::digest::Sha256;
+use crate::storage::digest::{Sha256, unhex};
 use crate::storage::key::ObjectKey;
 
 /// Why a file holds no rows of the ledger.
@@ -48,6 +49,7 @@ struct Columns<'b> {
     epoch: &'b Int64Array,
     partition: &'b StringArray,
     partition_counts: Vec<&'b Int64Array>,
+    trace: &'b StringArray,
     watermark: &'b TimestampMicrosecondArray,
     table: &'b StringArray,
     memberships: Vec<&'b Int64Array>,
@@ -85,6 +87,7 @@ impl<'b> Columns<'b> {
             epoch: number(column("epoch"), "epoch")?,
             partition: text(column("partition"), "partition")?,
             partition_counts: numbers(&PARTITION_COUNTS)?,
+            trace: text(column("trace"), "trace")?,
             watermark: watermark.ok_or(LedgerFault::Column { column: "watermark" })?,
             table: text(column("table"), "table")?,
             memberships: numbers(&MEMBERSHIPS)?,
@@ -114,7 +117,10 @@ impl<'b> Columns<'b> {
             valid(self.partition_counts[place], row, PARTITION_COUNTS[place])
                 .map(|row| Offset(self.partition_counts[place].value(row)))
         };
+        let trace = self.trace.value(valid(self.trace, row, "trace")?);
+        let trace = unhex(trace).map(u64::from_be_bytes).ok_or(LedgerFault::Value { row, column: "trace" })?;
         Ok(PartitionAccount {
+            trace: Trace(trace),
             partition: self.partition.value(row).to_owned(),
             from: offset(0)?,
             to: offset(1)?,

@@ -9,6 +9,7 @@ use super::*;
 use crate::checkpoint::manifest::Counts;
 use crate::checkpoint::places::Generation;
 use crate::domain::ids::Offset;
+use crate::domain::trace::Trace;
 use crate::sinks::ledger_rows;
 use crate::sinks::parquet::TableCounts;
 use crate::sinks::writer::decode;
@@ -22,7 +23,8 @@ fn writer() -> Writer {
 fn accounts(sequence: u64) -> Vec<Account> {
     let counts = Counts { read: 10, accepted: 9, too_late: 1, ..Counts::default() };
     let (from, to) = (Offset(sequence as i64 * 10), Offset(sequence as i64 * 10 + 10));
-    let partition = PartitionAccount { partition: "t/0".into(), from, to, counts, watermark: Some(-1) };
+    let partition =
+        PartitionAccount { partition: "t/0".into(), from, to, counts, trace: Trace(u64::MAX - 7), watermark: Some(-1) };
     let part = Part {
         staged: Vec::new(),
         publish: vec![PublishFile {

@@ -100,7 +100,7 @@ pub fn well(folder: &Path, arguments: &[&str]) {
 }
 
 /// One file of seeded readings: some out of order, some too late, some broken.
-fn record(path: &Path, begin_s: i64) {
+pub fn record(path: &Path, begin_s: i64) {
     let mut lines = String::new();
     for index in 0..600i64 {
         let jitter = index * 7919 % 13 - 6;
@@ -207,7 +207,7 @@ pub fn key(output: &Path, file: &Path) -> String {
 }
 
 pub fn verified(output: &Path, depth: Depth) -> Verification {
-    verify::verify(output.to_str().unwrap(), &S3Options::default(), depth).unwrap()
+    verify::verify(output.to_str().unwrap(), &S3Options::default(), depth, None).unwrap()
 }
 
 /// The kinds of what is found, each once, and everything that is said.

@@ -39,11 +39,16 @@ impl Place {
         Storage::open(&self.url, &self.options, Patience::at_start()).unwrap()
     }
 
-    /// Every offset, event, row and file is where it should be, as the stored bytes alone tell it.
+    /// What is wrong with the output, as its stored bytes alone tell it.
+    pub fn faults(&self) -> Vec<String> {
+        let found = verify(&self.url, &self.options, Depth::Rows, None).unwrap();
+        found.findings.iter().map(ToString::to_string).collect()
+    }
+
+    /// Every offset, event, row and file is where it should be.
     pub fn assert_whole(&self, when: &str) {
-        let found = verify(&self.url, &self.options, Depth::Rows).unwrap();
-        let said: Vec<String> = found.findings.iter().map(ToString::to_string).collect();
-        assert!(found.is_whole(), "{when}: {}", said.join("\n"));
+        let faults = self.faults();
+        assert!(faults.is_empty(), "{when}: {}", faults.join("\n"));
     }
 
     /// The command line: `words`, and where the output goes.

@@ -116,7 +116,7 @@ pub fn balanced(rows: &[Placed], findings: &mut Vec<Finding>) -> Sums {
     sums
 }
 
-fn partition_of(row: &LedgerRow) -> Option<&PartitionAccount> {
+pub(super) fn partition_of(row: &LedgerRow) -> Option<&PartitionAccount> {
     match &row.account {
         Account::Partition(account) => Some(account),
         Account::Table(_) => None,
@@ -235,12 +235,20 @@ fn differences(found: &Counts, wanted: &Counts) -> Vec<(&'static str, u64, u64)>
 mod tests {
     use super::*;
     use crate::domain::ids::Epoch;
+    use crate::domain::trace::Trace;
 
     fn partition(from: i64, to: i64, counts: [u64; 6]) -> Account {
         let [read, accepted, too_late, quarantined, skipped, lost] = counts;
         let counts = Counts { read, accepted, too_late, quarantined, skipped, lost };
         let (from, to) = (Offset(from), Offset(to));
-        Account::Partition(PartitionAccount { partition: "t/0".into(), from, to, counts, watermark: None })
+        Account::Partition(PartitionAccount {
+            partition: "t/0".into(),
+            from,
+            to,
+            counts,
+            trace: Trace(u64::MAX - 7),
+            watermark: None,
+        })
     }
 
     fn window(events: u64, given: u64, published: u64, open: u64) -> Account {

@@ -64,6 +64,18 @@ pub enum Finding {
     #[error("`{partition}` is known to {known}, and not to {unknown}")]
     PartitionUnknown { partition: String, known: &'static str, unknown: &'static str },
 
+    // Of the source.
+    #[error("`{partition}` was read, and the source has no such partition any more")]
+    SourceMissing { partition: String },
+    #[error(
+        "`{partition}`: the source ends at offset {found}, and was read up to {wanted}: it was made anew or cut short"
+    )]
+    SourceEnds { partition: String, found: i64, wanted: i64 },
+    #[error(
+        "`{partition}`: offsets {from} to {to}, as checkpoint {sequence} read them, are not what the source holds there: {what}"
+    )]
+    SourceDiffers { partition: String, from: i64, to: i64, sequence: Sequence, what: String },
+
     // Of tables.
     #[error("{table}: checkpoint {sequence} is out of balance: {fault}")]
     TableUnbalanced { table: String, sequence: Sequence, fault: String },
@@ -133,6 +145,8 @@ pub enum Remark {
     LeftOver { objects: usize },
     #[error("{objects} objects of a checkpoint that is not committed")]
     Underway { objects: usize },
+    #[error("`{partition}`: the source has deleted offsets below {from}, so its records cannot be compared")]
+    SourceDeleted { partition: String, from: i64 },
     #[error("nothing is committed yet: the output is claimed, and that is all")]
     OnlyClaimed,
 }

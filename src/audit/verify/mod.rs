@@ -11,6 +11,7 @@ pub mod finding;
 mod look;
 mod row;
 mod rows;
+pub mod source;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ use crate::audit::verify::files::Named;
 use crate::audit::verify::finding::{Finding, Remark};
 use crate::audit::verify::look::Look;
 use crate::audit::verify::rows::Rows;
+use crate::audit::verify::source::SourceSpec;
 use crate::checkpoint::manifest::{Manifest, Sequence};
 use crate::storage::key::ObjectKey;
 use crate::storage::patience::Patience;
@@ -60,14 +62,19 @@ impl Verification {
     }
 }
 
-/// Verifies the output at a URL. An error is no verdict: it could not be read.
-pub fn verify(url: &str, options: &S3Options, depth: Depth) -> Result<Verification, AuditError> {
+/// Verifies the output at a URL, and against its source if one is given. An error is no verdict: it could not be read.
+pub fn verify(
+    url: &str,
+    options: &S3Options,
+    depth: Depth,
+    source: Option<&SourceSpec>,
+) -> Result<Verification, AuditError> {
     let storage = Storage::open_existing(url, options, Patience::at_start())?.ok_or(AuditError::NoOutput)?;
-    of(&storage, depth)
+    of(&storage, depth, source)
 }
 
 /// Verifies the output in a store.
-pub fn of(storage: &Storage, depth: Depth) -> Result<Verification, AuditError> {
+pub fn of(storage: &Storage, depth: Depth, source: Option<&SourceSpec>) -> Result<Verification, AuditError> {
     let (look, (mut rows, damaged)) = look::look(storage, |look| hidden_rows(storage, look, depth))?;
     let (mut findings, mut remarks) = (row::judge(&look.manifests), Vec::new());
     let placed = accounts::gather(&look, &mut findings);
@@ -91,6 +98,9 @@ pub fn of(storage: &Storage, depth: Depth) -> Result<Verification, AuditError> {
                 added_up(&rows, &sums, &mut findings);
             }
         }
+    }
+    if let Some(spec) = source {
+        source::compare(spec, &placed, &mut findings, &mut remarks)?;
     }
     let (pipeline, source) =
         look.newest().map_or_else(Default::default, |newest| (newest.pipeline.clone(), newest.source.clone()));
