@@ -74,6 +74,7 @@ fn step(storage: &Storage, log: &mut CheckpointLog) -> Result<(), CheckpointErro
     let committed = log.commit(Checkpoint {
         epoch,
         at: WallTime(0),
+        outlook: Outlook::Open,
         configuration: BTreeMap::new(),
         partitions: vec![partition],
         state,

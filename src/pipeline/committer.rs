@@ -8,12 +8,13 @@ use arrow::compute::concat_batches;
 
 use crate::checkpoint::log::CheckpointLog;
 use crate::checkpoint::manifest::{
-    Account, Checkpoint, Counts, LedgerRow, ModelSchedule, PartitionState, PublishFile, StateObject,
+    Account, Checkpoint, Counts, LedgerRow, ModelSchedule, Outlook, PartitionState, PublishFile, StateObject,
 };
 use crate::checkpoint::state;
 use crate::domain::ids::{Epoch, Offset, PartitionId};
 use crate::pipeline::PipelineError;
 use crate::pipeline::account::{PartitionReport, Report};
+use crate::pipeline::spec::Until;
 use crate::pipeline::staging::{OUTBOX, now};
 use crate::sinks::kafka::{AnomalyProducer, Messages};
 use crate::sinks::ledger::{LedgerSink, table_accounts};
@@ -31,6 +32,9 @@ pub struct Committer {
     pub storage: Storage,
     pub ledger: LedgerSink,
     pub configuration: BTreeMap<String, String>,
+    pub until: Until,
+    /// Of the last checkpoint.
+    pub outlook: Outlook,
     pub models: Vec<ModelSchedule>,
     /// Where the last checkpoint left the partitions.
     pub partitions: BTreeMap<String, PartitionState>,
@@ -58,6 +62,7 @@ impl Committer {
         for report in &partitions {
             self.advance(report);
         }
+        self.outlook = self.outlook_of(is_last, &partitions);
         let rows = self.ledger_rows(epoch, &partitions, &part);
         let publication = if is_last { Publication::All } else { Publication::WhenDue };
         let committed = self.add(epoch, state, part, rows, publication)?;
@@ -85,6 +90,7 @@ impl Committer {
         let committed = self.log.commit(Checkpoint {
             epoch,
             at,
+            outlook: self.outlook,
             configuration: self.configuration.clone(),
             partitions: self.partitions.values().cloned().collect(),
             state,
@@ -124,6 +130,17 @@ impl Committer {
         let messages = Messages::of(&rows, &name_of)?;
         producer.send(checkpoint.epoch.0, messages.iter())?;
         Ok(())
+    }
+
+    /// A partition that has ended before has no report any more.
+    fn outlook_of(&self, is_last: bool, partitions: &[PartitionReport]) -> Outlook {
+        let closes = self.until == Until::Closed && partitions.iter().all(|report| report.has_ended);
+        match (self.outlook, is_last) {
+            (Outlook::Closed, _) => Outlook::Closed,
+            (_, true) if closes => Outlook::Closed,
+            (_, true) => Outlook::Stopped,
+            (_, false) => Outlook::Open,
+        }
     }
 
     fn advance(&mut self, report: &PartitionReport) {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::decide::Identity;
 use crate::checkpoint::log::CheckpointLog;
 use crate::checkpoint::manifest::{
-    Checkpoint, ModelFrom, ModelSchedule, PartitionState, Sequence, StagedRows, StateObject,
+    Checkpoint, ModelFrom, ModelSchedule, Outlook, PartitionState, Sequence, StagedRows, StateObject,
 };
 use crate::checkpoint::places::Generation;
 use crate::decode::{Decode, Decoder};
@@ -20,6 +20,7 @@ use crate::pipeline::PipelineError;
 use crate::pipeline::committer::Committer;
 use crate::pipeline::intake::{Begin, Intake};
 use crate::pipeline::pool::DecodePool;
+use crate::pipeline::redrive::Redrive;
 use crate::pipeline::shared::Shared;
 use crate::pipeline::spec::{PipelineSpec, SourceSpec, Until};
 use crate::pipeline::staging::now;
@@ -31,6 +32,7 @@ use crate::sources::kafka::{self, KafkaClient, KafkaReader};
 use crate::sources::simulator::{Pace, Simulator, SimulatorReader};
 use crate::sources::{Partition, Read, Reader, SourceError, Wake};
 use crate::storage::Storage;
+use crate::storage::digest::Sha256;
 use crate::storage::patience::Patience;
 
 /// What a process holds before its workers start.
@@ -44,6 +46,7 @@ pub enum Source {
     Kafka(Arc<KafkaClient>),
     Files(FilesSpec, Vec<FilePartition>),
     Simulator(Simulator, Pace),
+    Quarantine(Redrive),
 }
 
 impl Process {
@@ -60,6 +63,7 @@ impl Process {
                 shared.progress.expect_rows(simulator.messages());
                 Source::Simulator(simulator, *pace)
             }
+            SourceSpec::Quarantine(redrive) => Source::Quarantine(Redrive::new(redrive.clone())),
         };
         let storage = Storage::open(&spec.output.url, &spec.output.s3, Patience::at_start())?;
         Ok(Process { storage, source })
@@ -97,7 +101,8 @@ pub struct Start {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     version: String,
-    configuration: BTreeMap<String, String>,
+    /// Of everything that decides what is computed and when.
+    meaning: Sha256,
     models: BTreeMap<String, String>,
 }
 
@@ -105,15 +110,24 @@ impl Terms {
     pub fn of(spec: &PipelineSpec) -> Terms {
         let models =
             spec.detectors.iter().map(|detector| (detector.spec.name.clone(), detector.model.version.to_string()));
+        // No account of a broker or a store is in these. The same build writes the same value the same way.
+        let meaning = (&spec.name, spec.source_identity(), spec.until, &spec.events, &spec.watermark, &spec.windows);
+        let meaning = format!("{meaning:?} {:?} {:?} {:?}", spec.plan, spec.output.events, spec.configuration);
         Terms {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            configuration: spec.configuration.clone(),
+            meaning: Sha256::of(meaning.as_bytes()),
             models: models.collect(),
         }
     }
 }
 
 impl Start {
+    /// The newest time of an event that was accepted before; `MIN` where there is none.
+    pub fn newest_event(&self) -> EventTime {
+        let newest = self.partitions.values().filter_map(|partition| partition.max_event_time).max();
+        newest.map_or(EventTime::MIN, EventTime)
+    }
+
     pub fn generation(&self) -> Generation {
         Generation(Sequence(self.generation))
     }
@@ -122,12 +136,8 @@ impl Start {
 /// Claims the output and decides. Blocks; for worker 0 alone.
 pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committer), PipelineError> {
     process.probe(spec)?;
-    let identity = Identity {
-        pipeline: spec.name.clone(),
-        source: spec.source_identity(),
-        configuration: spec.configuration.clone(),
-    };
-    let opened = CheckpointLog::open(process.storage.clone(), identity)?;
+    let identity = Identity::from(spec);
+    let opened = CheckpointLog::open(process.storage.clone(), identity.clone())?;
     // Once running, a store that is away is waited for.
     let storage = process.storage.with_patience(Patience::default());
     let generation = opened.log.generation();
@@ -146,7 +156,9 @@ pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committe
         log: opened.log,
         storage,
         ledger: LedgerSink::new(writer, spec.output.publish_every, resume.as_deref()),
-        configuration: spec.configuration.clone(),
+        configuration: identity.kept(resume.as_deref()),
+        until: spec.until,
+        outlook: resume.as_ref().map_or(Outlook::Open, |checkpoint| checkpoint.outlook),
         models: schedule(&terms),
         partitions: partitions.clone(),
         producer,
@@ -157,6 +169,9 @@ pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committe
     };
     if let Some(checkpoint) = resume.as_ref().filter(|checkpoint| sent.is_none_or(|sent| sent < checkpoint.epoch.0)) {
         committer.send(checkpoint)?;
+    }
+    if let Source::Quarantine(redrive) = &process.source {
+        redrive.look(spec, &process.storage, resume.as_deref())?;
     }
     let sources = sources(process, &partitions);
     refuse_finished(spec, process, &partitions, &sources)?;
@@ -206,14 +221,18 @@ fn refuse_other_models(checkpoint: &Checkpoint, terms: &Terms) -> Result<(), Pip
 /// new ones follow in their natural order.
 fn sources(process: &Process, known: &BTreeMap<String, PartitionState>) -> Vec<(PartitionId, String)> {
     let mut sources: Vec<(PartitionId, String)> = match &process.source {
+        Source::Quarantine(redrive) => {
+            redrive.partitions().into_iter().map(|partition| (partition.id, partition.name)).collect()
+        }
         Source::Kafka(client) => {
+            client.place(places_of_topics(client, known));
             client.partitions().into_iter().map(|partition| (partition.id, partition.name)).collect()
         }
         Source::Simulator(simulator, _) => {
             simulator.partitions().into_iter().map(|partition| (partition.id, partition.name)).collect()
         }
         Source::Files(_, found) => {
-            let mut next = known.values().map(|partition| partition.id.0 + 1).max().unwrap_or(0);
+            let mut next = of_source(known).map(|partition| partition.id.0 + 1).max().unwrap_or(0);
             let mut number = |name: &str| match known.get(name) {
                 Some(partition) => partition.id,
                 None => {
@@ -228,6 +247,15 @@ fn sources(process: &Process, known: &BTreeMap<String, PartitionState>) -> Vec<(
     sources
 }
 
+/// What was played again from the quarantine is no partition of the source.
+fn of_source(known: &BTreeMap<String, PartitionState>) -> impl Iterator<Item = &PartitionState> {
+    known.values().filter(|partition| partition.id.generation() == 0)
+}
+
+fn places_of_topics(client: &KafkaClient, known: &BTreeMap<String, PartitionState>) -> Vec<usize> {
+    kafka::places(client.topics(), of_source(known).map(|partition| (partition.name.as_str(), partition.id)))
+}
+
 /// A replay that has ended has closed its windows: what comes after it cannot be counted into them.
 fn refuse_finished(
     spec: &PipelineSpec,
@@ -235,7 +263,7 @@ fn refuse_finished(
     known: &BTreeMap<String, PartitionState>,
     sources: &[(PartitionId, String)],
 ) -> Result<(), PipelineError> {
-    if spec.until != Until::Closed || known.is_empty() || !known.values().all(|partition| partition.ended) {
+    if spec.until != Until::Closed || known.is_empty() || !of_source(known).all(|partition| partition.ended) {
         return Ok(());
     }
     let ends = ends(spec, process)?.unwrap_or_default();
@@ -302,7 +330,7 @@ fn agreed(sources: &[(PartitionId, String)], found: &[FilePartition]) -> Result<
 }
 
 /// A reader, and where each of its partitions begins.
-type Opened = (Box<dyn Reader>, Vec<(Partition, Offset)>);
+pub type Opened = (Box<dyn Reader>, Vec<(Partition, Offset)>);
 
 /// This worker's intake.
 pub fn intake(
@@ -315,7 +343,9 @@ pub fn intake(
 ) -> Result<Intake, PipelineError> {
     let next_of = |name: &str| start.partitions.get(name).map(|partition| partition.next);
     let (reader, mine): Opened = match &process.source {
+        Source::Quarantine(redrive) => redrive.open(worker, workers)?,
         Source::Kafka(client) => {
+            client.place(places_of_topics(client, &start.partitions));
             let start_of = |id: PartitionId| next_of(&client.name(id));
             let ends = start.ends.as_ref();
             let ends = ends.map(|ends| ends.iter().map(|(id, end)| (PartitionId(*id), Offset(*end))).collect());
@@ -358,7 +388,12 @@ pub fn intake(
         let seen = start.partitions.get(&partition.name).and_then(|state| state.max_event_time);
         let first = start.firsts.get(&partition.name).copied();
         let time = |time: Option<i64>| time.map_or(EventTime::MIN, EventTime);
-        Begin { partition, next, seen: time(seen), first: time(first) }
+        let known_as = match &process.source {
+            Source::Quarantine(redrive) => redrive.known_as(partition.id),
+            _ => None,
+        };
+        let known_as = known_as.unwrap_or_else(|| partition.name.clone());
+        Begin { partition, known_as, next, seen: time(seen), first: time(first) }
     };
     let begins = mine.into_iter().map(begin).collect();
     let decoder: Box<dyn Decode> = Box::new(Decoder::new(&spec.events)?);
