@@ -33,7 +33,7 @@ out_of_orderness = "1s"
 allowed_lateness = "1h"
 [[windows]]
 name = "by_device"
-size = "10s"
+size = "1s"
 by = ["device"]
 [windows.aggregates]
 "Rate" = ["sum", "stddev", "min", "max", "first", "last", "median"]
@@ -56,7 +56,7 @@ const MENDS: [(&str, &[&str]); 4] = [
 
 /// A record as it should be, and as it comes: most are sound.
 fn record(partition: i64, number: i64) -> (String, String) {
-    let (at, device, rate) = (BEGIN_MS + number * 250 + partition, number % 3, (number * 7919 % 1000) as f64 / 8.0);
+    let (at, device, rate) = (BEGIN_MS + number * 25 + partition, number % 3, (number * 7919 % 1000) as f64 / 8.0);
     let sound = |rate: f64| format!(r#"{{"ts":{at},"device":"pump-{device}","Rate":{rate:?}}}"#);
     let text = chrono::DateTime::from_timestamp_millis(at).unwrap().to_rfc3339();
     let broken = match number % 20 {
@@ -113,6 +113,14 @@ fn windows(place: &Place) -> Vec<Row> {
     tables::newest(&place.open(), "by_device", "device")
 }
 
+fn check_same(found: &Place, wanted: &Place) {
+    let (found, wanted) = (windows(found), windows(wanted));
+    assert_eq!(found.len(), wanted.len());
+    for (found, wanted) in found.iter().zip(&wanted) {
+        assert_eq!(found, wanted);
+    }
+}
+
 /// What the ledger says of a partition: the next offset, and how many were accepted and quarantined.
 fn ledger(storage: &Storage) -> BTreeMap<String, (i64, i64, i64)> {
     let mut rows = tables::rows(storage, "ledger", &[]);
@@ -167,7 +175,7 @@ fn records_that_are_played_again_one_cause_after_the_other_are_counted_once_and_
     let ledger = ledger(&storage);
     assert_eq!(accepted(&ledger), 2 * 400);
     assert_eq!(ledger["0.ndjson"], (400, 320, 80));
-    assert_eq!(ledger["redrive/1/0.ndjson"].1, 20, "the first cause: {ledger:?}");
+    assert_eq!(ledger["redrive/1/0.ndjson"].1, 23, "the first cause, and what lay behind its last record: {ledger:?}");
     let after: BTreeSet<Row> = tables::rows(&storage, "quarantine", &[]).into_iter().collect();
     assert!(quarantined.iter().all(|row| after.contains(row)), "what happened stays on record");
     let events = tables::rows(&storage, "events", &["event_time", "key"]);
@@ -176,7 +184,7 @@ fn records_that_are_played_again_one_cause_after_the_other_are_counted_once_and_
     close(&sound);
     run(&desk, &place);
     run(&sound, &wanted);
-    assert_eq!(windows(&place), windows(&wanted));
+    check_same(&place, &wanted);
 }
 
 #[test]
@@ -209,22 +217,32 @@ fn windows_that_were_published_are_corrected_and_those_of_an_ended_replay_are_no
     assert_eq!(events.len(), 2 * (320 + 1) + 40, "the events themselves are stored");
 }
 
+/// The text of the newest manifest, if there is one now.
+fn newest_manifest(place: &Place) -> Option<String> {
+    std::path::Path::new(&place.url).exists().then_some(())?;
+    let storage = place.open();
+    let listed = storage.list(&ObjectKey::of(["_checkpoints"])).unwrap().into_iter().map(|file| file.key);
+    let newest = listed.filter(|key| key.name().ends_with(".json")).max()?;
+    // Its owner may have gone on and swept it.
+    Some(String::from_utf8(storage.get(&newest).ok()?.to_vec()).unwrap())
+}
+
 #[test]
 fn a_redrive_that_is_killed_at_any_instant_goes_on_and_ends_with_the_same() {
     let (desk, sound) = desks(40_000);
     let (place, wanted) = (Place::local(), Place::local());
-    run(&desk, &place);
+    // The first run is killed as well, when all is read and nothing has a file yet.
+    let live = desk.start(&place.with(&["run", "tidewatch.toml", "-w", "2", "--set", "output.publish_every=1h"]));
+    until("a manifest that has all", || newest_manifest(&place)?.matches(r#""next":40000,"#).nth(1).map(drop));
+    live.kill();
+    assert!(tables::rows(&place.open(), "quarantine", &[]).is_empty());
     let (reason, mend) = MENDS[0];
     let quick = ["--reason", reason, "--set", "pipeline.epoch=1ms", "--set", "pipeline.checkpoint_every=1ms"];
     for kill in 1..5 {
-        let manifests =
-            || place.open().list(&ObjectKey::of(["_checkpoints"])).unwrap().last().map(|last| last.key.clone());
-        let before = manifests();
         let mut program = desk.start(&redrive(&place, &[mend, &quick[..]].concat()));
-        let mut seen = 0;
-        let mut last = before;
+        let (mut seen, mut last) = (0, newest_manifest(&place));
         until("some manifests, or the end", || {
-            let now = manifests();
+            let now = newest_manifest(&place);
             seen += u32::from(now != last);
             last = now;
             (seen >= kill || !program.is_running()).then_some(())
@@ -242,7 +260,7 @@ fn a_redrive_that_is_killed_at_any_instant_goes_on_and_ends_with_the_same() {
     close(&sound);
     run(&desk, &place);
     run(&sound, &wanted);
-    assert_eq!(windows(&place), windows(&wanted));
+    check_same(&place, &wanted);
 }
 
 /// A topic with a sound message, one from the future, and one whose rate is no number; and a desk that reads it.
@@ -320,7 +338,7 @@ fn what_cannot_be_meant_is_refused() {
 }
 
 #[test]
-fn cells_are_read_by_the_header_of_their_file_and_rows_of_parquet_as_objects() {
+fn cells_are_read_by_the_header_of_their_file_and_one_that_is_gone_is_named() {
     let text = CONFIGURATION.replace("[event]\n", "[event]\nformat = \"csv\"\n");
     let (desk, place) = (Desk::new(&text), Place::local());
     std::fs::create_dir_all(desk.path("flows")).unwrap();

@@ -8,7 +8,7 @@ use object_store::memory::InMemory;
 use super::*;
 use crate::checkpoint::decide::Conflict;
 use crate::checkpoint::manifest::{
-    Counts, Ledger, PartitionAccount, PartitionState, StagedRows, StateObject, WallTime,
+    Counts, Ledger, Outlook, PartitionAccount, PartitionState, StagedRows, StateObject, WallTime,
 };
 use crate::domain::ids::{Epoch, Offset, PartitionId};
 use crate::storage::S3Options;

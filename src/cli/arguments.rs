@@ -12,6 +12,7 @@ use crate::serve::PORT;
 use crate::settings::Argument;
 use crate::sources::simulator::RecordingFormat;
 
+use super::redrive::RedriveOptions;
 use super::simulate::Rate;
 
 const EXAMPLES: &str = "\
@@ -150,37 +151,6 @@ pub(super) struct ReplayOptions {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) placement: PlacementOptions,
-}
-
-/// Play quarantined records again, once their cause is mended
-///
-/// Reads the output's `quarantine` with the configuration as it is now. What can be read is counted as if it had just come, in partitions
-/// of its own (redrive/1/…), each record once: windows that are not final are corrected, and the ledger shows it. What cannot be read
-/// stays quarantined. A second time finds nothing to do. Needs the pipeline to be stopped.
-#[derive(Debug, Args)]
-#[command(after_long_help = "Examples:
-  tidewatch redrive pipeline.toml --dry-run            what would be played, and what still cannot be read
-  tidewatch redrive pipeline.toml
-  tidewatch redrive pipeline.toml --reason bad_time --partition flows/0
-  tidewatch redrive pipeline.toml --set watermark.future_skew=1d --reason from_the_future")]
-pub(super) struct RedriveOptions {
-    #[command(flatten)]
-    pub(super) configuration: ConfigurationOptions,
-    /// Play what was quarantined for this reason alone; may be repeated [default: any]
-    #[arg(long, value_name = "REASON")]
-    pub(super) reason: Vec<String>,
-    /// Play records of this partition of the source alone; may be repeated [default: all]
-    #[arg(long, value_name = "NAME")]
-    pub(super) partition: Vec<String>,
-    /// Say what would be played, and change nothing
-    #[arg(long)]
-    pub(super) dry_run: bool,
-    /// Print what was found or done as one JSON object on standard output
-    #[arg(long)]
-    pub(super) json: bool,
-    /// Workers [default: pipeline.workers, else one a core]
-    #[arg(short = 'w', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(super) workers: Option<u16>,
 }
 
 /// Look for faults before anything starts

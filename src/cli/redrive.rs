@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::Args;
 use indicatif::HumanCount;
 use serde_json::json;
 
@@ -17,12 +18,43 @@ use crate::observe::stop::StopSignal;
 use crate::pipeline::redrive::{Survey, Surveyed};
 use crate::settings::nearest;
 
-use super::arguments::RedriveOptions;
+use super::arguments::ConfigurationOptions;
 use super::configuration;
 use super::engine::{self, Input, Job, Quarantined};
 use super::placement::Placement;
 use super::summary::Told;
 use super::{Refusal, print};
+
+/// Play quarantined records again, once their cause is mended
+///
+/// Reads the output's `quarantine` with the configuration as it is now. What can be read is counted as if it had just come, in partitions
+/// of its own (redrive/1/…), each record once: windows that are not final are corrected, and the ledger shows it. What cannot be read
+/// stays quarantined. A second time finds nothing to do. Needs the pipeline to be stopped.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  tidewatch redrive pipeline.toml --dry-run            what would be played, and what still cannot be read
+  tidewatch redrive pipeline.toml
+  tidewatch redrive pipeline.toml --reason bad_time --partition flows/0
+  tidewatch redrive pipeline.toml --set watermark.future_skew=1d --reason from_the_future")]
+pub(super) struct RedriveOptions {
+    #[command(flatten)]
+    pub(super) configuration: ConfigurationOptions,
+    /// Play what was quarantined for this reason alone; may be repeated [default: any]
+    #[arg(long, value_name = "REASON")]
+    pub(super) reason: Vec<String>,
+    /// Play records of this partition of the source alone; may be repeated [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(super) partition: Vec<String>,
+    /// Say what would be played, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Print what was found or done as one JSON object on standard output
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Workers [default: pipeline.workers, else one a core]
+    #[arg(short = 'w', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(super) workers: Option<u16>,
+}
 
 pub(super) fn redrive(options: &RedriveOptions, is_quiet: bool) -> anyhow::Result<()> {
     let settings = configuration::load(&options.configuration)?;

@@ -344,23 +344,7 @@ pub fn intake(
     let next_of = |name: &str| start.partitions.get(name).map(|partition| partition.next);
     let (reader, mine): Opened = match &process.source {
         Source::Quarantine(redrive) => redrive.open(worker, workers)?,
-        Source::Kafka(client) => {
-            client.place(places_of_topics(client, &start.partitions));
-            let start_of = |id: PartitionId| next_of(&client.name(id));
-            let ends = start.ends.as_ref();
-            let ends = ends.map(|ends| ends.iter().map(|(id, end)| (PartitionId(*id), Offset(*end))).collect());
-            let reader = KafkaReader::new(client.clone(), worker, workers, &start_of, ends.as_ref(), wake)?;
-            let partitions = client.partitions().into_iter();
-            let mine = partitions.filter(|partition| kafka::worker_of(partition.id, workers) == worker);
-            let begins = reader.begins().clone();
-            let mine = mine.map(|partition| {
-                let begin = begins.get(&partition.id).copied().unwrap_or(Offset(0));
-                let next = next_of(&partition.name).unwrap_or(begin);
-                (partition, next)
-            });
-            let mine = mine.collect();
-            (Box::new(reader), mine)
-        }
+        Source::Kafka(client) => messages(client, start, (worker, workers), wake)?,
         Source::Files(files, found) => {
             let first = |file: &FilePartition| start.firsts.get(&file.partition.name).copied().unwrap_or(i64::MIN);
             let mut ordered = agreed(&start.sources, found)?;
@@ -398,6 +382,31 @@ pub fn intake(
     let begins = mine.into_iter().map(begin).collect();
     let decoder: Box<dyn Decode> = Box::new(Decoder::new(&spec.events)?);
     Ok(Intake::new(worker, reader, (decoder, pool), spec.watermark.clone(), begins, spec.until))
+}
+
+/// The reader of this worker's partitions of the topics.
+fn messages(
+    client: &Arc<KafkaClient>,
+    start: &Start,
+    (worker, workers): (usize, usize),
+    wake: Wake,
+) -> Result<Opened, PipelineError> {
+    let next_of = |name: &str| start.partitions.get(name).map(|partition| partition.next);
+    client.place(places_of_topics(client, &start.partitions));
+    let start_of = |id: PartitionId| next_of(&client.name(id));
+    let ends = start.ends.as_ref();
+    let ends = ends.map(|ends| ends.iter().map(|(id, end)| (PartitionId(*id), Offset(*end))).collect());
+    let reader = KafkaReader::new(client.clone(), worker, workers, &start_of, ends.as_ref(), wake)?;
+    let mine = client.partitions().into_iter();
+    let mine = mine.filter(|partition| kafka::worker_of(partition.id, workers) == worker);
+    let begins = reader.begins().clone();
+    let mine = mine.map(|partition| {
+        let begin = begins.get(&partition.id).copied().unwrap_or(Offset(0));
+        let next = next_of(&partition.name).unwrap_or(begin);
+        (partition, next)
+    });
+    let mine = mine.collect();
+    Ok((Box::new(reader), mine))
 }
 
 /// The reader of these simulated partitions.

@@ -132,8 +132,8 @@ fn a_window_that_was_added_publishes_none_whose_beginning_it_may_have_missed() {
          checkpoint 40",
         "late at=19 reason=before_window late_by=nulls
          late at=20 reason=before_window late_by=nulls
-         late at=29 reason=before_window late_by=nulls
-         window pump-1 [30,40) count=2 mean=4.0 revision=0",
+         window pump-1 [30,40) count=2 mean=4.0 revision=0
+         late at=29 reason=before_window late_by=nulls",
     );
 }
 

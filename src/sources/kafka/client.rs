@@ -159,8 +159,12 @@ impl KafkaClient {
 
     /// Gives the topics their places in the ids of their partitions, before any partition is asked for. Where it was done, it stays.
     pub fn place(&self, places: Vec<usize>) {
+        let is_as_configured = places.iter().enumerate().all(|(index, place)| index == *place);
         // The same topics and the same manifest give the same places to every worker.
-        let _ = self.shared.places.set(places);
+        if self.shared.places.set(places).is_ok() && !is_as_configured {
+            // What was looked at before has the ids of the configuration's order.
+            self.shared.look_for_ends();
+        }
     }
 
     /// All partitions as they were when the client connected; later ones are `Read::Found`.

@@ -7,7 +7,7 @@
 mod reader;
 mod rows;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checkpoint::manifest::Checkpoint;
 use crate::domain::ids::Offset;
@@ -28,6 +28,8 @@ const TABLE: &str = "quarantine";
 pub struct Quarantine {
     storage: Storage,
     files: Vec<ObjectKey>,
+    /// The rows of those that wait for a file: their object goes once they have one. Whoever writes the table holds them as well.
+    waiting: BTreeMap<u32, Rows>,
 }
 
 /// A record to be read again: where its row stands, and whether somebody wants it.
@@ -60,8 +62,15 @@ impl Quarantine {
         let due: Vec<ObjectKey> = due.map(|file| file.staged.clone()).collect();
         let waiting = checkpoint.staged.iter().filter(|rows| rows.table == TABLE).map(|rows| rows.key.clone());
         let files = visible.iter().filter(|key| key.name().ends_with(".parquet")).cloned();
-        let files = files.chain(due).chain(waiting).collect();
-        Ok(Quarantine { storage, files })
+        let files: Vec<ObjectKey> = files.chain(due).collect();
+        let lasting = files.len();
+        let mut quarantine = Quarantine { storage, files, waiting: BTreeMap::new() };
+        quarantine.files.extend(waiting);
+        for file in lasting as u32..quarantine.files() {
+            let rows = quarantine.rows(file)?;
+            quarantine.waiting.insert(file, rows);
+        }
+        Ok(quarantine)
     }
 
     pub fn files(&self) -> u32 {
@@ -70,6 +79,9 @@ impl Quarantine {
 
     /// All rows of a file.
     pub fn rows(&self, file: u32) -> Result<Rows, SourceError> {
+        if let Some(rows) = self.waiting.get(&file) {
+            return Ok(rows.clone());
+        }
         let key = &self.files[file as usize];
         let fault = |fault: String| SourceError::Quarantine { file: key.to_string(), fault };
         let bytes = self.storage.get(key).map_err(|error| fault(error.to_string()))?;
