@@ -53,7 +53,7 @@ pub(super) enum Input {
     /// Recordings instead of the configured source; every window is closed at the end.
     Recordings(Vec<String>),
     /// What the output holds of quarantined records.
-    Quarantine(RedriveSpec),
+    Quarantine(Box<RedriveSpec>),
 }
 
 /// A flow to run.
@@ -99,7 +99,7 @@ pub(super) struct Quarantined {
     /// As it was looked at.
     newest: Manifest,
     output: OutputSpec,
-    pub(super) redrive: RedriveSpec,
+    pub(super) redrive: Box<RedriveSpec>,
 }
 
 impl Quarantined {
@@ -113,7 +113,7 @@ impl Quarantined {
         let Some(newest) = redrive::newest(&output).map_err(judged)? else { return Ok(None) };
         let Some(checkpoint) = newest.checkpoint() else { return Ok(None) };
         let files = recordings(settings, &newest.source);
-        let redrive = RedriveSpec { source: newest.source.clone(), reasons, partitions, files };
+        let redrive = Box::new(RedriveSpec { source: newest.source.clone(), reasons, partitions, files });
         // No model has a part in what can be read.
         let spec = Settings { detectors: Vec::new(), ..settings.clone() };
         let spec = pipeline(&spec, &Input::Quarantine(redrive.clone()))?;
@@ -176,7 +176,7 @@ fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> 
     let events: EventSchema = settings.event.schema.clone();
     let store = store_of_recordings(Some(&settings.source), Some(&settings.output));
     let source = match (input, &settings.source) {
-        (Input::Quarantine(redrive), _) => SourceSpec::Quarantine(redrive.clone()),
+        (Input::Quarantine(redrive), _) => SourceSpec::Quarantine(RedriveSpec::clone(redrive)),
         (Input::Recordings(paths), _) => SourceSpec::Files(files(paths.clone(), &settings.event, store)),
         (_, SourceSection::Files(section)) => SourceSpec::Files(files(section.paths.clone(), &settings.event, store)),
         (_, SourceSection::Kafka(section)) => SourceSpec::Kafka(kafka(section)),

@@ -167,7 +167,7 @@ impl Assembly<'_> {
         }
         Ok(StagingSpec {
             sink,
-            storage: self.process.storage.with_patience(Default::default()),
+            storage: self.process.storage.with_patience(self.shared.surroundings.patience()),
             generation,
             plan: spec.plan,
             watermarks: Watermarks::new(self.share.workers, spec.watermark.idle_retention),

@@ -3,8 +3,9 @@
 //! Promise: nothing is committed without the report of every worker, nor after a failure anywhere in the process.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -18,6 +19,7 @@ use crate::pipeline::PipelineError;
 use crate::pipeline::account::Report;
 use crate::pipeline::committer::Committer;
 use crate::pipeline::shared::Shared;
+use crate::pipeline::surroundings::{Seat, Thread};
 
 /// A whole checkpoint on its way to the committer's thread.
 struct Request {
@@ -32,8 +34,9 @@ fn serve(
     done: Sender<Epoch>,
     wake: SyncActivator,
     shared: Shared,
+    mut seat: Box<dyn Seat>,
 ) {
-    for Request { epoch, reports } in requests {
+    while let Some(Request { epoch, reports }) = next(&requests, seat.as_mut()) {
         if shared.failed() {
             return;
         }
@@ -48,6 +51,18 @@ fn serve(
             Err(error) => shared.fail(error),
         }
         let _ = wake.activate();
+    }
+}
+
+/// The next request; none once there will be no more.
+fn next(requests: &Receiver<Request>, seat: &mut dyn Seat) -> Option<Request> {
+    loop {
+        seat.pause();
+        match requests.recv_timeout(seat.sleep(Duration::MAX)) {
+            Ok(request) => return Some(request),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
     }
 }
 
@@ -69,8 +84,11 @@ impl Drop for Background {
         drop(self.requests.take());
         // After a failure it may wait for a store that never answers.
         if let Some(thread) = self.thread.take().filter(|_| !self.shared.failed()) {
-            // A panic there has been reported by the panic hook.
-            let _ = thread.join();
+            let mut thread = Some(thread);
+            self.shared.surroundings.aside(&mut || {
+                // A panic there has been reported by the panic hook.
+                let _ = thread.take().map(JoinHandle::join);
+            });
         }
     }
 }
@@ -91,10 +109,11 @@ pub fn commit<'scope>(
         if let Some(committer) = committer {
             let wake = scope.worker().sync_activator_for(info.address.to_vec());
             let shared = shared.clone();
+            let seat = shared.surroundings.seat(Thread::Committer);
             let thread = std::thread::Builder::new().name("committer".to_owned());
             match thread.spawn({
                 let shared = shared.clone();
-                move || serve(committer, requests, done, wake, shared)
+                move || serve(committer, requests, done, wake, shared, seat)
             }) {
                 Ok(thread) => background.thread = Some(thread),
                 Err(error) => shared.fail(PipelineError::Thread(error)),

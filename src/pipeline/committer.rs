@@ -15,8 +15,9 @@ use crate::domain::ids::{Epoch, Offset, PartitionId};
 use crate::pipeline::PipelineError;
 use crate::pipeline::account::{PartitionReport, Report};
 use crate::pipeline::spec::Until;
-use crate::pipeline::staging::{OUTBOX, now};
-use crate::sinks::kafka::{AnomalyProducer, Messages};
+use crate::pipeline::staging::OUTBOX;
+use crate::pipeline::surroundings::Surroundings;
+use crate::sinks::kafka::{AnomalyTopic, Messages};
 use crate::sinks::ledger::{LedgerSink, table_accounts};
 use crate::sinks::parquet::{Part, Publication};
 use crate::sources::kafka::KafkaClient;
@@ -39,9 +40,10 @@ pub struct Committer {
     /// Where the last checkpoint left the partitions.
     pub partitions: BTreeMap<String, PartitionState>,
     /// Where anomalies are sent.
-    pub producer: Option<AnomalyProducer>,
+    pub anomalies: Option<Box<dyn AnomalyTopic>>,
     /// Whose group hears of offsets.
     pub group: Option<Arc<KafkaClient>>,
+    pub surroundings: Arc<dyn Surroundings>,
 }
 
 impl Committer {
@@ -81,7 +83,7 @@ impl Committer {
         rows: Vec<LedgerRow>,
         publication: Publication,
     ) -> Result<Arc<Checkpoint>, PipelineError> {
-        let at = now();
+        let at = self.surroundings.wall();
         let ledger = self.ledger.on_checkpoint(rows, at, epoch, publication)?;
         for object in &ledger.objects {
             self.storage.put(&object.key, &object.bytes)?;
@@ -116,7 +118,7 @@ impl Committer {
 
     /// Sends a checkpoint's anomalies, in one transaction with its epoch: a second time changes nothing.
     pub fn send(&mut self, checkpoint: &Checkpoint) -> Result<(), PipelineError> {
-        let Some(producer) = &mut self.producer else { return Ok(()) };
+        let Some(topic) = &mut self.anomalies else { return Ok(()) };
         let mut batches = Vec::new();
         for object in checkpoint.state.iter().filter(|object| object.stage == OUTBOX) {
             let bytes = self.storage.get_exactly(&object.key, object.size, &object.sha256)?;
@@ -128,7 +130,7 @@ impl Committer {
             self.partitions.values().map(|partition| (partition.id, partition.name.as_str())).collect();
         let name_of = |id: PartitionId| names.get(&id).map_or_else(|| id.0.to_string(), |name| (*name).to_owned());
         let messages = Messages::of(&rows, &name_of)?;
-        producer.send(checkpoint.epoch.0, messages.iter())?;
+        topic.send(checkpoint.epoch.0, &messages)?;
         Ok(())
     }
 

@@ -18,6 +18,7 @@ use crate::pipeline::ingest::Progressed;
 use crate::pipeline::shared::Shared;
 use crate::pipeline::spec::{Cluster, PipelineSpec};
 use crate::pipeline::start::{self, Process, Source, Start, Terms};
+use crate::pipeline::surroundings::{Machine, Seat, Surroundings, Thread};
 use crate::pipeline::watch::Watch;
 use crate::stage::Share;
 
@@ -27,9 +28,20 @@ const PARK: Duration = Duration::from_millis(100);
 /// How long a last checkpoint may take once a stop was asked for.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// Runs to the end. `Ok` means that everything that was read is committed.
+/// Runs to the end on this machine. `Ok` means that everything that was read is committed.
 pub fn run(spec: PipelineSpec, cluster: Cluster, stop: StopSignal, metrics: Arc<Metrics>) -> Result<(), PipelineError> {
-    let shared = Shared::new(stop, metrics);
+    run_in(Arc::new(Machine), spec, cluster, stop, metrics)
+}
+
+/// Runs to the end in surroundings that are handed in.
+pub fn run_in(
+    surroundings: Arc<dyn Surroundings>,
+    spec: PipelineSpec,
+    cluster: Cluster,
+    stop: StopSignal,
+    metrics: Arc<Metrics>,
+) -> Result<(), PipelineError> {
+    let shared = Shared::new(stop, metrics, surroundings);
     let process = Arc::new(Process::open(&spec, &shared)?);
     watch_source(&process, &shared.metrics);
     let workers = cluster.workers.max(1);
@@ -106,11 +118,13 @@ fn work(
     shared: &Shared,
 ) -> Result<(), PipelineError> {
     let share = Share { worker: worker.index(), workers: worker.peers() };
+    let mut seat = shared.surroundings.seat(Thread::Worker(share.worker));
+    seat.pause();
     shared.decoding.join();
     let committer: Arc<Mutex<Option<Committer>>> = Arc::default();
     let decide = {
         let (spec, process, shared, committer) = (spec.clone(), process.clone(), shared.clone(), committer.clone());
-        move || match start::decide(&spec, &process) {
+        move || match start::decide(&spec, &process, &shared) {
             Ok((start, decided)) => {
                 *committer.lock().unwrap_or_else(PoisonError::into_inner) = Some(decided);
                 serde_json::to_string(&start).unwrap_or_default()
@@ -121,7 +135,7 @@ fn work(
             }
         }
     };
-    let Some(said) = agree(worker, decide, || shared.failed()) else { return Ok(()) };
+    let Some(said) = agree(worker, seat.as_mut(), decide, || shared.failed()) else { return Ok(()) };
     if said.is_empty() {
         // Worker 0 has told why, on its own process.
         return if shared.failed() { Ok(()) } else { Err(PipelineError::NoStart) };
@@ -141,12 +155,12 @@ fn work(
         pulse: shared.metrics.vitals.worker(share.worker),
         speaks_for_process: share.worker.is_multiple_of(workers),
     };
-    turn(worker, &progressed, Decoder::new(&spec.events)?, watch, shared)
+    turn((worker, seat), &progressed, Decoder::new(&spec.events)?, watch, shared)
 }
 
 /// Steps until everything is committed.
 fn turn(
-    worker: &mut Worker,
+    (worker, mut seat): (&mut Worker, Box<dyn Seat>),
     progressed: &Progressed,
     mut decoder: Decoder,
     mut watch: Watch,
@@ -154,11 +168,12 @@ fn turn(
 ) -> Result<(), PipelineError> {
     let mut asked: Option<Instant> = None;
     while !progressed.committed.done() && !shared.failed() {
+        seat.pause();
         // Idle only when there is nothing to decode for others either.
         if shared.decoding.help(&mut decoder) {
             worker.step();
         } else {
-            worker.step_or_park(Some(PARK));
+            worker.step_or_park(Some(seat.sleep(PARK)));
         }
         watch.look();
         if shared.stop.is_requested() {

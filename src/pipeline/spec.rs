@@ -14,6 +14,7 @@ use crate::pipeline::redrive::RedriveSpec;
 use crate::pipeline::scored::EventsKept;
 use crate::sinks::kafka::KafkaOutputSpec;
 use crate::sinks::tables::PartitionBy;
+use crate::sources::GivenSource;
 use crate::sources::files::FilesSpec;
 use crate::sources::kafka::KafkaSpec;
 use crate::sources::simulator::{Pace, SimulatorSpec};
@@ -44,6 +45,8 @@ pub enum SourceSpec {
     Simulator(SimulatorSpec, Pace),
     /// The output's own quarantine.
     Quarantine(RedriveSpec),
+    /// What a program that embeds this library hands in.
+    Given(Arc<dyn GivenSource>),
 }
 
 /// How long a run goes on.
@@ -99,6 +102,7 @@ impl PipelineSpec {
             (SourceSpec::Quarantine(redrive), _) => redrive.source.clone(),
             // What the rest of it decides is told apart by the fingerprint.
             (SourceSpec::Simulator(simulator, _), _) => format!("simulator: {}", simulator.profile),
+            (SourceSpec::Given(given), _) => format!("given: {}", given.name()),
         }
     }
 }

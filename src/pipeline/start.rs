@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ use crate::checkpoint::manifest::{
 use crate::checkpoint::places::Generation;
 use crate::decode::{Decode, Decoder};
 use crate::domain::ids::{Epoch, Offset, PartitionId};
-use crate::domain::time::EventTime;
+use crate::domain::time::{EventTime, micros};
 use crate::pipeline::PipelineError;
 use crate::pipeline::committer::Committer;
 use crate::pipeline::intake::{Begin, Intake};
@@ -23,17 +24,17 @@ use crate::pipeline::pool::DecodePool;
 use crate::pipeline::redrive::Redrive;
 use crate::pipeline::shared::Shared;
 use crate::pipeline::spec::{PipelineSpec, SourceSpec, Until};
-use crate::pipeline::staging::now;
-use crate::sinks::kafka::AnomalyProducer;
 use crate::sinks::ledger::LedgerSink;
 use crate::sinks::parquet::Writer;
 use crate::sources::files::{FilePartition, FileReader, FilesSpec, discover, first_records};
 use crate::sources::kafka::{self, KafkaClient, KafkaReader};
 use crate::sources::simulator::{Pace, Simulator, SimulatorReader};
-use crate::sources::{Partition, Read, Reader, SourceError, Wake};
-use crate::storage::Storage;
+use crate::sources::{GivenSource, Partition, Read, Reader, SourceError, Wake};
 use crate::storage::digest::Sha256;
-use crate::storage::patience::Patience;
+use crate::storage::{Storage, probe_name};
+
+/// No probe takes so long: it has the patience of a first contact.
+const PROBE_LONGEST: Duration = Duration::from_secs(600);
 
 /// What a process holds before its workers start.
 pub struct Process {
@@ -47,6 +48,7 @@ pub enum Source {
     Files(FilesSpec, Vec<FilePartition>),
     Simulator(Simulator, Pace),
     Quarantine(Redrive),
+    Given(Arc<dyn GivenSource>),
 }
 
 impl Process {
@@ -64,17 +66,16 @@ impl Process {
                 Source::Simulator(simulator, *pace)
             }
             SourceSpec::Quarantine(redrive) => Source::Quarantine(Redrive::new(redrive.clone())),
+            SourceSpec::Given(given) => Source::Given(Arc::clone(given)),
         };
-        let storage = Storage::open(&spec.output.url, &spec.output.s3, Patience::at_start())?;
+        let storage = shared.surroundings.store(&spec.output)?;
         Ok(Process { storage, source })
     }
 
     /// Whether the output can be written, and written once.
-    fn probe(&self, spec: &PipelineSpec) -> Result<(), PipelineError> {
+    fn probe(&self, spec: &PipelineSpec, shared: &Shared) -> Result<(), PipelineError> {
         let unusable = |source| PipelineError::Output { url: spec.output.url.clone(), source };
-        // Two starts may try at once, and must not take each other's trial for their own.
-        let trial = format!("{}-{}-{}", spec.name, std::process::id(), now().0);
-        self.storage.probe(&trial).map_err(unusable)
+        self.storage.probe(&probe_name(shared.surroundings.wall().0)).map_err(unusable)
     }
 }
 
@@ -134,16 +135,20 @@ impl Start {
 }
 
 /// Claims the output and decides. Blocks; for worker 0 alone.
-pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committer), PipelineError> {
-    process.probe(spec)?;
+pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result<(Start, Committer), PipelineError> {
+    process.probe(spec, shared)?;
     let identity = Identity::from(spec);
     let opened = CheckpointLog::open(process.storage.clone(), identity.clone())?;
+    process.storage.sweep_probes(shared.surroundings.wall().0 - micros(PROBE_LONGEST))?;
     // Once running, a store that is away is waited for.
-    let storage = process.storage.with_patience(Patience::default());
+    let storage = process.storage.with_patience(shared.surroundings.patience());
     let generation = opened.log.generation();
     let resume = opened.resume;
-    let (producer, sent) = match &spec.output.kafka {
-        Some(output) => AnomalyProducer::open(output.clone()).map(|(producer, sent)| (Some(producer), sent))?,
+    if let Source::Quarantine(redrive) = &process.source {
+        redrive.look(spec, &storage, resume.as_deref())?;
+    }
+    let (anomalies, sent) = match &spec.output.kafka {
+        Some(output) => shared.surroundings.anomalies(output).map(|(topic, sent)| (Some(topic), sent))?,
         None => (None, None),
     };
     let terms = Terms::of(spec);
@@ -161,17 +166,15 @@ pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committe
         outlook: resume.as_ref().map_or(Outlook::Open, |checkpoint| checkpoint.outlook),
         models: schedule(&terms),
         partitions: partitions.clone(),
-        producer,
+        anomalies,
         group: match &process.source {
             Source::Kafka(client) if spec.until != Until::Closed => Some(client.clone()),
             _ => None,
         },
+        surroundings: Arc::clone(&shared.surroundings),
     };
     if let Some(checkpoint) = resume.as_ref().filter(|checkpoint| sent.is_none_or(|sent| sent < checkpoint.epoch.0)) {
         committer.send(checkpoint)?;
-    }
-    if let Source::Quarantine(redrive) = &process.source {
-        redrive.look(spec, &process.storage, resume.as_deref())?;
     }
     let sources = sources(process, &partitions);
     refuse_finished(spec, process, &partitions, &sources)?;
@@ -230,6 +233,9 @@ fn sources(process: &Process, known: &BTreeMap<String, PartitionState>) -> Vec<(
         }
         Source::Simulator(simulator, _) => {
             simulator.partitions().into_iter().map(|partition| (partition.id, partition.name)).collect()
+        }
+        Source::Given(given) => {
+            given.partitions().into_iter().map(|partition| (partition.id, partition.name)).collect()
         }
         Source::Files(_, found) => {
             let mut next = of_source(known).map(|partition| partition.id.0 + 1).max().unwrap_or(0);
@@ -345,27 +351,18 @@ pub fn intake(
     let (reader, mine): Opened = match &process.source {
         Source::Quarantine(redrive) => redrive.open(worker, workers)?,
         Source::Kafka(client) => messages(client, start, (worker, workers), wake)?,
-        Source::Files(files, found) => {
-            let first = |file: &FilePartition| start.firsts.get(&file.partition.name).copied().unwrap_or(i64::MIN);
-            let mut ordered = agreed(&start.sources, found)?;
-            ordered.sort_by_key(|file| (first(file), file.partition.id));
-            let mine = ordered.into_iter().enumerate().filter(|(index, _)| index % workers == worker);
-            let mine: Vec<FilePartition> = mine.map(|(_, file)| file).collect();
-            let begins: BTreeMap<PartitionId, (Partition, Offset)> = mine
-                .iter()
-                .map(|file| {
-                    let next = next_of(&file.partition.name).unwrap_or(Offset(0));
-                    (file.partition.id, (file.partition.clone(), next))
-                })
-                .collect();
-            let start_of = |id: PartitionId| begins.get(&id).map(|(_, next)| *next);
-            let reader = FileReader::new(files, mine, &start_of);
-            (Box::new(reader), begins.into_values().collect())
-        }
+        Source::Files(files, found) => recordings(files, found, start, (worker, workers))?,
         Source::Simulator(simulator, pace) => {
             let mut mine = simulator.partitions();
             mine.retain(|partition| partition.id.0 as usize % workers == worker);
             simulated(simulator, *pace, mine, &next_of, wake)?
+        }
+        Source::Given(given) => {
+            let mut mine = given.partitions();
+            mine.retain(|partition| partition.id.0 as usize % workers == worker);
+            let begins = mine.into_iter().map(|one| (next_of(&one.name).unwrap_or(Offset(0)), one));
+            let begins: Vec<(Partition, Offset)> = begins.map(|(next, one)| (one, next)).collect();
+            (given.open(&begins, wake)?, begins)
         }
     };
     let begin = |(partition, next): (Partition, Offset)| {
@@ -407,6 +404,28 @@ fn messages(
     });
     let mine = mine.collect();
     Ok((Box::new(reader), mine))
+}
+
+/// The reader of this worker's files: those that begin first come first.
+fn recordings(
+    files: &FilesSpec,
+    found: &[FilePartition],
+    start: &Start,
+    (worker, workers): (usize, usize),
+) -> Result<Opened, PipelineError> {
+    let first = |file: &FilePartition| start.firsts.get(&file.partition.name).copied().unwrap_or(i64::MIN);
+    let mut ordered = agreed(&start.sources, found)?;
+    ordered.sort_by_key(|file| (first(file), file.partition.id));
+    let mine = ordered.into_iter().enumerate().filter(|(index, _)| index % workers == worker);
+    let mine: Vec<FilePartition> = mine.map(|(_, file)| file).collect();
+    let begin = |file: &FilePartition| {
+        let next = start.partitions.get(&file.partition.name).map_or(Offset(0), |partition| partition.next);
+        (file.partition.id, (file.partition.clone(), next))
+    };
+    let begins: BTreeMap<PartitionId, (Partition, Offset)> = mine.iter().map(begin).collect();
+    let start_of = |id: PartitionId| begins.get(&id).map(|(_, next)| *next);
+    let reader = FileReader::new(files, mine, &start_of);
+    Ok((Box::new(reader), begins.into_values().collect()))
 }
 
 /// The reader of these simulated partitions.

@@ -95,7 +95,7 @@ impl Rows {
             starts: Vec::with_capacity(rows.len()),
             ends: Vec::with_capacity(rows.len()),
             offsets: Offsets::Sparse(rows.iter().map(|row| self.offset.value(*row as usize)).collect()),
-            received: rows.iter().map(|row| self.was_stamped(*row as usize)).all(|is| is).then(Vec::new),
+            received: rows.iter().all(|row| self.was_stamped(*row as usize)).then(Vec::new),
             keys: None,
             tombstones: Vec::new(),
         };
