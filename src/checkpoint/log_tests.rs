@@ -128,7 +128,7 @@ fn all_lines() -> Vec<i64> {
 
 #[test]
 fn a_process_that_stops_at_any_call_changes_nothing_about_the_visible_rows() {
-    let whole = Simulated::stopping(Arc::default(), u64::MAX, LastCall::Undone);
+    let whole = Simulated::stopping(Arc::new(InMemory::new()), u64::MAX, LastCall::Undone);
     run(&Storage::over(Arc::new(whole.clone()), one_try()).unwrap(), OFFSETS).unwrap();
     assert!(whole.calls() > 40, "{}", whole.calls());
     for (stop, last) in (0..whole.calls()).flat_map(|stop| [(stop, LastCall::Undone), (stop, LastCall::Done)]) {
