@@ -12,7 +12,7 @@ use tracing::info;
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::balance;
 use crate::checkpoint::commit::{Outcome, commit, is_swept};
-use crate::checkpoint::decide::{Found, Identity, Recovery, decide};
+use crate::checkpoint::decide::{Conflict, Found, Identity, Recovery, decide};
 use crate::checkpoint::manifest::{
     Account, Checkpoint, Entry, FORMAT, LedgerRow, Manifest, PublishFile, Sequence, Token,
 };
@@ -84,6 +84,15 @@ impl CheckpointLog {
         match decide(look(storage)?.found, identity) {
             Recovery::Refuse(conflict) => Err(conflict.into()),
             recovery => Ok(recovery),
+        }
+    }
+
+    /// The newest manifest, if there is one. Only reads.
+    pub fn newest(storage: &Storage) -> Result<Option<Manifest>, CheckpointError> {
+        match look(storage)?.found {
+            Found::Newest(manifest) => Ok(Some(*manifest)),
+            Found::Nothing | Found::TablesAlone { .. } => Ok(None),
+            Found::Unreadable { sequence, fault } => Err(Conflict::Unreadable { sequence, source: fault }.into()),
         }
     }
 

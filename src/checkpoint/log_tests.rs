@@ -9,7 +9,7 @@ use super::*;
 use crate::checkpoint::chain::LedgerChain;
 use crate::checkpoint::decide::Conflict;
 use crate::checkpoint::manifest::{
-    Counts, Ledger, PartitionAccount, PartitionState, StagedRows, StateObject, WallTime,
+    Counts, Ledger, Outlook, PartitionAccount, PartitionState, StagedRows, StateObject, WallTime,
 };
 use crate::domain::ids::{Epoch, Offset, PartitionId};
 use crate::domain::trace::Trace;
@@ -84,6 +84,7 @@ fn step(storage: &Storage, log: &mut CheckpointLog) -> Result<(), CheckpointErro
     let committed = log.commit(Checkpoint {
         epoch,
         at: WallTime(0),
+        outlook: Outlook::Open,
         configuration: BTreeMap::new(),
         partitions: vec![partition],
         state,

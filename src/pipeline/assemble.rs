@@ -116,15 +116,20 @@ impl Assembly<'_> {
         let standing = AnomalyRows::new().restore(&self.state_of(STANDING)?)?;
         let build = |(index, window): (usize, &crate::windows::spec::WindowSpec)| {
             let table = Table::Windows(index as u16);
-            let windows = Windows::new(window, &events, table)?;
-            let scorers = self.scorers(&DetectorInput::Windows(window.name.clone()), &windows.schema())?;
+            let mut windows = Windows::new(window, &events, table)?;
             let name = format!("windows/{}", window.name);
+            let state = self.state_of(&name)?;
+            // Every checkpoint has state of every window: without any, it was added since.
+            if state.is_empty() {
+                windows.begin_after(self.start.newest_event());
+            }
+            let scorers = self.scorers(&DetectorInput::Windows(window.name.clone()), &windows.schema())?;
             let judged = self.judged(&scorers, &standing)?;
             let mut stage: Box<dyn Stage> = match scorers.is_empty() {
                 true => Box::new(windows),
                 false => Box::new(ScoredWindows { windows, scorers, table }),
             };
-            stage.restore(&self.state_of(&name)?, self.share)?;
+            stage.restore(&state, self.share)?;
             let mut hash = GroupHash::new(window, &events)?;
             let hashes = Box::new(move |batch: &RecordBatch, hashes: &mut Vec<u64>| {
                 hashes.extend_from_slice(hash.of_rows(batch))

@@ -8,13 +8,14 @@ use arrow::compute::concat_batches;
 
 use crate::checkpoint::log::CheckpointLog;
 use crate::checkpoint::manifest::{
-    Account, Checkpoint, Counts, ModelSchedule, PartitionState, PublishFile, StateObject,
+    Account, Checkpoint, Counts, ModelSchedule, Outlook, PartitionState, PublishFile, StateObject,
 };
 use crate::checkpoint::state;
 use crate::domain::ids::{Epoch, Offset, PartitionId};
 use crate::domain::membership::Memberships;
 use crate::pipeline::PipelineError;
 use crate::pipeline::account::{PartitionReport, Report};
+use crate::pipeline::spec::Until;
 use crate::pipeline::staging::OUTBOX;
 use crate::pipeline::surroundings::Surroundings;
 use crate::sinks::kafka::{AnomalyTopic, Messages};
@@ -33,6 +34,9 @@ pub struct Committer {
     pub storage: Storage,
     pub ledger: LedgerSink,
     pub configuration: BTreeMap<String, String>,
+    pub until: Until,
+    /// Of the last checkpoint.
+    pub outlook: Outlook,
     pub models: Vec<ModelSchedule>,
     /// Where the last checkpoint left the partitions.
     pub partitions: BTreeMap<String, PartitionState>,
@@ -69,6 +73,7 @@ impl Committer {
         let accounts = partitions.iter().map(|report| Account::Partition(report.account.clone()));
         let tables = table_accounts(&part, &members).into_iter().map(Account::Table);
         let accounts = accounts.chain(tables).collect();
+        self.outlook = self.outlook_of(is_last, &partitions);
         let publication = if is_last { Publication::All } else { Publication::WhenDue };
         let committed = self.add(epoch, state, part, accounts, publication)?;
         let next: Vec<(PartitionId, Offset)> = partitions.iter().map(|report| (report.id, report.account.to)).collect();
@@ -96,6 +101,7 @@ impl Committer {
         let committed = self.log.commit(Checkpoint {
             epoch,
             at,
+            outlook: self.outlook,
             configuration: self.configuration.clone(),
             partitions: self.partitions.values().cloned().collect(),
             state,
@@ -136,6 +142,17 @@ impl Committer {
         let messages = Messages::of(&rows, &name_of)?;
         topic.send(checkpoint.epoch.0, &messages)?;
         Ok(())
+    }
+
+    /// A partition that has ended before has no report any more.
+    fn outlook_of(&self, is_last: bool, partitions: &[PartitionReport]) -> Outlook {
+        let closes = self.until == Until::Closed && partitions.iter().all(|report| report.has_ended);
+        match (self.outlook, is_last) {
+            (Outlook::Closed, _) => Outlook::Closed,
+            (_, true) if closes => Outlook::Closed,
+            (_, true) => Outlook::Stopped,
+            (_, false) => Outlook::Open,
+        }
     }
 
     fn advance(&mut self, report: &PartitionReport) {

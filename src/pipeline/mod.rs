@@ -14,6 +14,7 @@ mod intake;
 mod parcel;
 pub mod plan;
 mod pool;
+pub mod redrive;
 mod route;
 pub mod run;
 pub mod scored;
@@ -79,6 +80,10 @@ pub enum PipelineError {
          begin another output"
     )]
     Finished { partition: String },
+    #[error("the output has no checkpoint, and so nothing to play again")]
+    NothingToRedrive,
+    #[error("what was quarantined is played again by one process alone")]
+    RedriveAlone,
     #[error("the last checkpoint was not committed within {} s of the stop; the next start goes on from the one before", waited.as_secs())]
     NotStopped { waited: std::time::Duration },
     #[error("the thread that commits cannot be started")]

@@ -121,6 +121,18 @@ impl Desk {
         Program { child, log, arguments: arguments.iter().map(|word| (*word).to_owned()).collect() }
     }
 
+    /// Runs to the end, and gives what stands on standard output. Panics with the log unless all went well.
+    pub fn say(&self, arguments: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_tidewatch"))
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// The processes of a cluster, on free ports of this machine.
     pub fn start_cluster(&self, processes: usize, arguments: &[&str]) -> Vec<Program> {
         let hosts = self.path(&fresh("hosts"));

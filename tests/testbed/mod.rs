@@ -158,7 +158,7 @@ impl Seen {
     pub fn take(&mut self, reads: Vec<Read>) {
         for read in reads {
             match read {
-                Read::Records(batch) => {
+                Read::Records(batch) | Read::Refused(batch, _) => {
                     let texts = self.records.entry(batch.partition).or_default();
                     for index in 0..batch.len() {
                         let text = String::from_utf8_lossy(batch.payload(index)).into_owned();

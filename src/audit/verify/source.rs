@@ -14,7 +14,7 @@ use crate::audit::verify::finding::{Finding, Remark};
 use crate::checkpoint::manifest::{Counts, PartitionAccount, Sequence};
 use crate::decode::admission::Admission;
 use crate::decode::{Decode, Decoder};
-use crate::domain::ids::{Offset, PartitionId};
+use crate::domain::ids::{Offset, PartitionId, REDRIVEN};
 use crate::domain::raw::RawBatch;
 use crate::domain::schema::EventSchema;
 use crate::domain::time::EventTime;
@@ -66,7 +66,8 @@ pub fn compare(
 ) -> Result<(), AuditError> {
     let mut accounts: BTreeMap<String, Vec<(Sequence, &PartitionAccount)>> = BTreeMap::new();
     for placed in rows {
-        if let Some(account) = partition_of(&placed.row) {
+        // What was played again from the quarantine has no other source.
+        if let Some(account) = partition_of(&placed.row).filter(|account| !account.partition.starts_with(REDRIVEN)) {
             accounts.entry(account.partition.clone()).or_default().push((placed.row.sequence, account));
         }
     }
@@ -158,7 +159,8 @@ fn take(
                 remarks.push(Remark::SourceDeleted { partition: partition.name.clone(), from: to.0 });
             }
         }
-        Read::Found(_) => {}
+        // The latter come of a quarantine alone.
+        Read::Found(_) | Read::Refused(..) => {}
     }
 }
 
