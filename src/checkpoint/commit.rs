@@ -73,7 +73,7 @@ pub(super) fn is_swept(sequence: Sequence, newest: Sequence) -> bool {
 ///
 /// Manifests are swept one by one from below (`CheckpointLog::sweep`), so one that is missing has no predecessor either. Only the
 /// first is never swept: it cannot be created twice, and after the second one a list has to decide.
-fn is_passed(storage: &Storage, sequence: Sequence) -> Result<bool, StorageError> {
+pub(super) fn is_passed(storage: &Storage, sequence: Sequence) -> Result<bool, StorageError> {
     match sequence.0 {
         1 => Ok(false),
         2 => {

@@ -12,6 +12,7 @@ use crate::checkpoint::manifest::{
 };
 use crate::checkpoint::state;
 use crate::domain::ids::{Epoch, Offset, PartitionId};
+use crate::observe::vitals::Vitals;
 use crate::pipeline::PipelineError;
 use crate::pipeline::account::{PartitionReport, Report};
 use crate::pipeline::staging::{OUTBOX, now};
@@ -20,6 +21,7 @@ use crate::sinks::ledger::{LedgerSink, table_accounts};
 use crate::sinks::parquet::{Part, Publication};
 use crate::sources::kafka::KafkaClient;
 use crate::storage::Storage;
+use crate::storage::patience::Patience;
 
 /// So many files at once, with so few rows each, that their number is worth a word.
 const FILES_MANY: usize = 2000;
@@ -38,6 +40,7 @@ pub struct Committer {
     pub producer: Option<AnomalyProducer>,
     /// Whose group hears of offsets.
     pub group: Option<Arc<KafkaClient>>,
+    pub vitals: Arc<Vitals>,
 }
 
 impl Committer {
@@ -61,6 +64,8 @@ impl Committer {
         let rows = self.ledger_rows(epoch, &partitions, &part);
         let publication = if is_last { Publication::All } else { Publication::WhenDue };
         let committed = self.add(epoch, state, part, rows, publication)?;
+        // What the group hears nobody protects: one that slept must not set it back.
+        self.log.confirm()?;
         let next: Vec<(PartitionId, Offset)> = partitions.iter().map(|report| (report.id, report.account.to)).collect();
         if let Some(group) = &self.group {
             group.commit(&next);
@@ -122,8 +127,8 @@ impl Committer {
             self.partitions.values().map(|partition| (partition.id, partition.name.as_str())).collect();
         let name_of = |id: PartitionId| names.get(&id).map_or_else(|| id.0.to_string(), |name| (*name).to_owned());
         let messages = Messages::of(&rows, &name_of)?;
-        producer.send(checkpoint.epoch.0, messages.iter())?;
-        Ok(())
+        let _waiting = self.vitals.waits();
+        deliver(producer, &self.log, checkpoint.epoch, &messages)
     }
 
     fn advance(&mut self, report: &PartitionReport) {
@@ -154,4 +159,35 @@ impl Committer {
         let sequence = self.log.next_sequence();
         accounts.chain(tables).map(|account| LedgerRow { sequence, epoch, account }).collect()
     }
+}
+
+/// Sends until it is done, for as long as a store would be waited for.
+///
+/// The manifest decides whose the output is, not who began a transaction last: one that slept while it started may have taken the
+/// transactional id from its successor, who takes it back.
+fn deliver(
+    producer: &mut AnomalyProducer,
+    log: &CheckpointLog,
+    epoch: Epoch,
+    messages: &Messages,
+) -> Result<(), PipelineError> {
+    let mut attempts = Patience::default().start();
+    let mut error = match producer.send(epoch.0, messages.iter()) {
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    tracing::warn!(%epoch, %error, "anomalies were not sent, trying again");
+    loop {
+        log.confirm()?;
+        match attempts.next_pause() {
+            Some(pause) => std::thread::sleep(pause),
+            None => return Err(error.into()),
+        }
+        match producer.reopen().and_then(|()| producer.send(epoch.0, messages.iter())) {
+            Ok(_) => break,
+            Err(again) => error = again,
+        }
+    }
+    tracing::info!(%epoch, waited_seconds = attempts.waited().as_secs_f64(), "anomalies are sent again");
+    Ok(())
 }

@@ -15,6 +15,7 @@ use crate::pipeline::agree::agree;
 use crate::pipeline::assemble::Assembly;
 use crate::pipeline::committer::Committer;
 use crate::pipeline::ingest::Progressed;
+use crate::pipeline::overseer::{GRACE, Overseer};
 use crate::pipeline::shared::Shared;
 use crate::pipeline::spec::{Cluster, PipelineSpec};
 use crate::pipeline::start::{self, Process, Source, Start, Terms};
@@ -24,13 +25,12 @@ use crate::stage::Share;
 /// How long a worker sleeps at most; what wakes it earlier are messages, sources and uploads.
 const PARK: Duration = Duration::from_millis(100);
 
-/// How long a last checkpoint may take once a stop was asked for.
-const GRACE: Duration = Duration::from_secs(30);
-
 /// Runs to the end. `Ok` means that everything that was read is committed.
 pub fn run(spec: PipelineSpec, cluster: Cluster, stop: StopSignal, metrics: Arc<Metrics>) -> Result<(), PipelineError> {
     let shared = Shared::new(stop, metrics);
+    let overseer = Overseer::start(&shared, spec.watchdog).map_err(PipelineError::Thread)?;
     let process = Arc::new(Process::open(&spec, &shared)?);
+    overseer.watch_store(&process.storage);
     watch_source(&process, &shared.metrics);
     let workers = cluster.workers.max(1);
     shared.metrics.flow.workers.set(workers as i64);
@@ -107,10 +107,11 @@ fn work(
 ) -> Result<(), PipelineError> {
     let share = Share { worker: worker.index(), workers: worker.peers() };
     shared.decoding.join();
+    shared.metrics.vitals.moved();
     let committer: Arc<Mutex<Option<Committer>>> = Arc::default();
     let decide = {
         let (spec, process, shared, committer) = (spec.clone(), process.clone(), shared.clone(), committer.clone());
-        move || match start::decide(&spec, &process) {
+        move || match start::decide(&spec, &process, &shared.metrics.vitals) {
             Ok((start, decided)) => {
                 *committer.lock().unwrap_or_else(PoisonError::into_inner) = Some(decided);
                 serde_json::to_string(&start).unwrap_or_default()
@@ -139,6 +140,7 @@ fn work(
         clock,
         progressed: progressed.clone(),
         pulse: shared.metrics.vitals.worker(share.worker),
+        reached: (0, 0),
         speaks_for_process: share.worker.is_multiple_of(workers),
     };
     turn(worker, &progressed, Decoder::new(&spec.events)?, watch, shared)

@@ -30,6 +30,10 @@ pub struct PipelineSpec {
     pub detectors: Vec<LoadedDetector>,
     pub output: OutputSpec,
     pub plan: Plan,
+    /// How long nothing may move before the process ends itself.
+    pub watchdog: Duration,
+    /// Of each window, on all workers together: with more the run ends.
+    pub groups_max: usize,
     /// A hash by section of the configuration, of those sections that the state depends on.
     pub configuration: BTreeMap<String, String>,
 }

@@ -16,6 +16,7 @@ use crate::checkpoint::places::Generation;
 use crate::decode::{Decode, Decoder};
 use crate::domain::ids::{Epoch, Offset, PartitionId};
 use crate::domain::time::EventTime;
+use crate::observe::vitals::Vitals;
 use crate::pipeline::PipelineError;
 use crate::pipeline::committer::Committer;
 use crate::pipeline::intake::{Begin, Intake};
@@ -120,7 +121,11 @@ impl Start {
 }
 
 /// Claims the output and decides. Blocks; for worker 0 alone.
-pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committer), PipelineError> {
+pub fn decide(
+    spec: &PipelineSpec,
+    process: &Process,
+    vitals: &Arc<Vitals>,
+) -> Result<(Start, Committer), PipelineError> {
     process.probe(spec)?;
     let identity = Identity {
         pipeline: spec.name.clone(),
@@ -130,8 +135,11 @@ pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committe
     let opened = CheckpointLog::open(process.storage.clone(), identity)?;
     // Once running, a store that is away is waited for.
     let storage = process.storage.with_patience(Patience::default());
-    let generation = opened.log.generation();
+    let log = opened.log.with_patience(Patience::default());
     let resume = opened.resume;
+    let generation = log.generation();
+    // Whoever begins transactions ends those of the process before.
+    log.confirm()?;
     let (producer, sent) = match &spec.output.kafka {
         Some(output) => AnomalyProducer::open(output.clone()).map(|(producer, sent)| (Some(producer), sent))?,
         None => (None, None),
@@ -143,7 +151,7 @@ pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committe
     let writer = Writer { generation, worker: 0 };
     let partitions = resume.as_deref().map_or_else(BTreeMap::new, by_name);
     let mut committer = Committer {
-        log: opened.log,
+        log,
         storage,
         ledger: LedgerSink::new(writer, spec.output.publish_every, resume.as_deref()),
         configuration: spec.configuration.clone(),
@@ -154,6 +162,7 @@ pub fn decide(spec: &PipelineSpec, process: &Process) -> Result<(Start, Committe
             Source::Kafka(client) if spec.until != Until::Closed => Some(client.clone()),
             _ => None,
         },
+        vitals: Arc::clone(vitals),
     };
     if let Some(checkpoint) = resume.as_ref().filter(|checkpoint| sent.is_none_or(|sent| sent < checkpoint.epoch.0)) {
         committer.send(checkpoint)?;

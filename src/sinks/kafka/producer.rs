@@ -66,9 +66,21 @@ impl AnomalyProducer {
     /// Takes over the transactional id, which finishes or aborts what an earlier process left open and fences it off; then
     /// reads which checkpoint was committed last.
     pub fn open(spec: KafkaOutputSpec) -> Result<(AnomalyProducer, Option<u64>), KafkaOutputError> {
+        let link = Link::new("anomalies output", &spec.brokers);
+        let opened = AnomalyProducer::open_with(spec, link)?;
+        let last = opened.last;
+        Ok((opened, last))
+    }
+
+    /// Takes the transactional id over once more, after an error that this producer does not survive. Only for the owner of the output.
+    pub fn reopen(&mut self) -> Result<(), KafkaOutputError> {
+        *self = AnomalyProducer::open_with(self.spec.clone(), Link::clone(self.producer.context()))?;
+        Ok(())
+    }
+
+    fn open_with(spec: KafkaOutputSpec, link: Link) -> Result<AnomalyProducer, KafkaOutputError> {
         let mut config = broker::configure(&spec.brokers, &DEFAULTS, &spec.properties, &RESERVED)?;
         config.set("transactional.id", &spec.transactional_id);
-        let link = Link::new("anomalies output", &spec.brokers);
         let producer: BaseProducer<Link> = config.create_with_context(link).map_err(broker::creation)?;
         let serve = || producer.poll(POLL);
         broker::partitions_of(producer.client(), serve, &spec.topic, PATIENCE)?;
@@ -82,9 +94,9 @@ impl AnomalyProducer {
         };
         let mut opened = AnomalyProducer { producer, spec, last: None };
         opened.take_over()?;
-        opened.last = progress::last(&opened.spec, &partitions)?;
-        let last = opened.last;
-        Ok((opened, last))
+        opened.last = progress::last(&opened.spec, &partitions, Link::clone(opened.producer.context()))?;
+        opened.producer.context().heard();
+        Ok(opened)
     }
 
     fn take_over(&self) -> Result<(), KafkaOutputError> {
