@@ -10,7 +10,7 @@ mod testbed;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flow::disturbed::{Disturbed, fresh_seed, number, pass};
 use flow::events::Random;
@@ -168,9 +168,10 @@ fn a_store_that_refuses_breaks_off_and_answers_nothing_after_having_written_chan
     proxy.set(Weather::Storm([100, 80, 60, 2]));
     let mut program = disturbed.start(&place, 1, 2).remove(0);
     disturbed.send(6, seed, || {
+        let begun = Instant::now();
         let before = program.log().matches("checkpoint committed").count();
         until("checkpoints", || {
-            assert!(program.is_running(), "{what}: {}", program.log());
+            assert!(program.is_running() && begun.elapsed() < Duration::from_secs(90), "{what}: {}", program.log());
             (program.log().matches("checkpoint committed").count() > before + 3).then_some(())
         });
     });

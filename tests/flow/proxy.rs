@@ -131,9 +131,17 @@ impl Shared {
 
     fn forward(&self, request: &[u8]) -> io::Result<Vec<u8>> {
         let mut store = TcpStream::connect(&self.to)?;
-        store.write_all(request)?;
-        let mut answer = Vec::new();
-        store.read_to_end(&mut answer)?;
+        // It may answer before it has read all, and reset the connection: the answer counts.
+        let written = store.write_all(request);
+        let (mut answer, mut piece) = (Vec::new(), vec![0; 1 << 16]);
+        loop {
+            match store.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) => answer.extend_from_slice(&piece[..count]),
+                Err(_) if !answer.is_empty() => break,
+                Err(error) => return Err(written.err().unwrap_or(error)),
+            }
+        }
         Ok(answer)
     }
 }

@@ -23,6 +23,9 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for deliveries before looking again. The crate's own flush looks only every 100 ms.
 const POLL: Duration = Duration::from_millis(2);
 
+/// Between a transaction that was aborted and the next.
+const AGAIN: Duration = Duration::from_millis(100);
+
 const DEFAULTS: [(&str, &str); 9] = [
     ("compression.type", "lz4"),
     ("linger.ms", "5"),
@@ -125,6 +128,7 @@ impl AnomalyProducer {
             return Ok(Sent::Nothing);
         }
         let until = Instant::now() + LIMIT;
+        let mut is_told = false;
         loop {
             match self.transact(sequence, rows.clone(), until) {
                 Ok(rows) => {
@@ -135,7 +139,10 @@ impl AnomalyProducer {
                 Err(Setback::Final(error)) => return Err(error),
                 Err(Setback::Aborted(cause)) if Instant::now() >= until => return Err(self.refused(sequence, cause)),
                 Err(Setback::Aborted(cause)) => {
-                    tracing::warn!(sequence, cause, "a transaction of anomalies was aborted and is done again");
+                    if !std::mem::replace(&mut is_told, true) {
+                        tracing::warn!(sequence, cause, "a transaction of anomalies was aborted and is done again");
+                    }
+                    self.producer.poll(AGAIN);
                 }
             }
         }
