@@ -166,6 +166,10 @@ impl CheckpointLog {
         CheckpointLog { storage: self.storage.with_patience(patience), ..self }
     }
 
+    pub fn patience(&self) -> Patience {
+        self.storage.patience()
+    }
+
     /// An error if another process has taken over. Asked before what a manifest's number does not protect: one that slept must not put
     /// out of action those who came after it.
     pub fn confirm(&self) -> Result<(), CheckpointError> {
@@ -306,6 +310,15 @@ impl CheckpointLog {
         }
         Ok(swept)
     }
+}
+
+/// What it means that an object of the checkpoint in force is not there for the owner that claimed as `generation` and has not
+/// committed yet: another owner has gone on and swept it, or it is lost.
+pub fn missing(storage: &Storage, generation: Generation, error: StorageError) -> CheckpointError {
+    let sequence = generation.0.next();
+    let is_superseded = matches!(error, StorageError::NotFound { .. })
+        && storage.head(&places::manifest(sequence)).is_ok_and(|size| size.is_some());
+    if is_superseded { CheckpointError::Superseded { sequence } } else { error.into() }
 }
 
 enum Claim {

@@ -10,9 +10,12 @@ use timely::dataflow::operators::generic::operator::{Operator, source};
 use timely::dataflow::operators::vec::Broadcast;
 use timely::worker::Worker;
 
+use crate::pipeline::surroundings::Seat;
+
 /// `decide` runs on worker 0 alone; every worker returns what it said. `None` once `gives_up` says so.
 pub fn agree(
     worker: &mut Worker,
+    seat: &mut dyn Seat,
     decide: impl FnOnce() -> String + 'static,
     gives_up: impl Fn() -> bool,
 ) -> Option<String> {
@@ -37,7 +40,8 @@ pub fn agree(
         });
     });
     while heard.borrow().is_none() && !gives_up() {
-        worker.step_or_park(Some(Duration::from_millis(20)));
+        seat.pause();
+        worker.step_or_park(Some(seat.sleep(Duration::from_millis(20))));
     }
     heard.take()
 }

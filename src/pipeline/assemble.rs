@@ -4,10 +4,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use bytes::Bytes;
 use timely::dataflow::operators::{Concatenate, Probe, probe::Handle};
 use timely::worker::Worker;
 
-use crate::checkpoint::state;
+use crate::checkpoint::{self, state};
 use crate::domain::detector::DetectorInput;
 use crate::domain::table::Table;
 use crate::pipeline::PipelineError;
@@ -27,6 +28,8 @@ use crate::scoring::scorer::Scorer;
 use crate::sinks::parquet::{FileSpec, TableSink, Writer};
 use crate::sinks::tables::WindowTable;
 use crate::stage::{Share, Stage};
+use crate::storage::digest::Sha256;
+use crate::storage::key::ObjectKey;
 use crate::windows::Windows;
 use crate::windows::group_hash::GroupHash;
 
@@ -120,10 +123,17 @@ impl Assembly<'_> {
     fn state_of(&self, name: &str) -> Result<Vec<RecordBatch>, PipelineError> {
         let mut batches = Vec::new();
         for object in self.start.state.iter().filter(|object| object.stage == name) {
-            let bytes = self.process.storage.get_exactly(&object.key, object.size, &object.sha256)?;
+            let bytes = self.kept(&object.key, object.size, &object.sha256)?;
             batches.extend(state::decode(&bytes)?);
         }
         Ok(batches)
+    }
+
+    /// An object of the checkpoint that this run goes on from.
+    fn kept(&self, key: &ObjectKey, size: u64, sha256: &Sha256) -> Result<Bytes, PipelineError> {
+        let storage = &self.process.storage;
+        let kept = storage.get_exactly(key, size, sha256);
+        kept.map_err(|error| checkpoint::log::missing(storage, self.start.generation(), error).into())
     }
 
     /// The detectors on these rows, in the order of the configuration.
@@ -161,12 +171,12 @@ impl Assembly<'_> {
         }
         let mine = self.start.staged.iter().enumerate();
         for (_, staged) in mine.filter(|(index, _)| index % self.share.workers == self.share.worker) {
-            let bytes = self.process.storage.get_exactly(&staged.key, staged.size, &staged.sha256)?;
+            let bytes = self.kept(&staged.key, staged.size, &staged.sha256)?;
             sink.restore(staged, bytes)?;
         }
         Ok(StagingSpec {
             sink,
-            storage: self.process.storage.with_patience(Default::default()),
+            storage: self.process.storage.with_patience(self.shared.surroundings.patience()),
             generation,
             plan: spec.plan,
             watermarks: Watermarks::new(self.share.workers, spec.watermark.idle_retention),

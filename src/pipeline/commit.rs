@@ -3,8 +3,9 @@
 //! Promise: nothing is committed without the report of every worker, nor after a failure anywhere in the process.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -18,6 +19,7 @@ use crate::pipeline::PipelineError;
 use crate::pipeline::account::Report;
 use crate::pipeline::committer::Committer;
 use crate::pipeline::shared::Shared;
+use crate::pipeline::surroundings::{Seat, Thread};
 
 /// A whole checkpoint on its way to the committer's thread.
 struct Request {
@@ -32,22 +34,37 @@ fn serve(
     done: Sender<Epoch>,
     wake: SyncActivator,
     shared: Shared,
+    mut seat: Box<dyn Seat>,
 ) {
-    for Request { epoch, reports } in requests {
+    while let Some(Request { epoch, reports }) = next(&requests, seat.as_mut()) {
         if shared.failed() {
             return;
         }
-        match committer.commit(epoch, reports) {
-            Ok(checkpoint) => {
-                for file in &checkpoint.publish {
-                    shared.metrics.output.published(&file.table, file.size, file.rows);
-                }
-                // The operator is gone only if the run has failed.
-                let _ = done.send(epoch);
+        let committed = committer.commit(epoch, reports);
+        if let Ok(checkpoint) = &committed {
+            for file in &checkpoint.publish {
+                shared.metrics.output.published(&file.table, file.size, file.rows);
             }
-            Err(error) => shared.fail(error),
+            // The operator is gone only if the run has failed.
+            let _ = done.send(epoch);
         }
+        let has_failed = committed.map_err(|error| shared.fail(error)).is_err();
         let _ = wake.activate();
+        if has_failed {
+            return;
+        }
+    }
+}
+
+/// The next request; none once there will be no more.
+fn next(requests: &Receiver<Request>, seat: &mut dyn Seat) -> Option<Request> {
+    loop {
+        seat.pause();
+        match requests.recv_timeout(seat.sleep(Duration::MAX)) {
+            Ok(request) => return Some(request),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
     }
 }
 
@@ -69,8 +86,11 @@ impl Drop for Background {
         drop(self.requests.take());
         // After a failure it may wait for a store that never answers.
         if let Some(thread) = self.thread.take().filter(|_| !self.shared.failed()) {
-            // A panic there has been reported by the panic hook.
-            let _ = thread.join();
+            let mut thread = Some(thread);
+            self.shared.surroundings.aside(&mut || {
+                // A panic there has been reported by the panic hook.
+                let _ = thread.take().map(JoinHandle::join);
+            });
         }
     }
 }
@@ -91,10 +111,11 @@ pub fn commit<'scope>(
         if let Some(committer) = committer {
             let wake = scope.worker().sync_activator_for(info.address.to_vec());
             let shared = shared.clone();
+            let seat = shared.surroundings.seat(Thread::Committer);
             let thread = std::thread::Builder::new().name("committer".to_owned());
             match thread.spawn({
                 let shared = shared.clone();
-                move || serve(committer, requests, done, wake, shared)
+                move || serve(committer, requests, done, wake, shared, seat)
             }) {
                 Ok(thread) => background.thread = Some(thread),
                 Err(error) => shared.fail(PipelineError::Thread(error)),

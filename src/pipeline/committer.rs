@@ -15,13 +15,13 @@ use crate::domain::ids::{Epoch, Offset, PartitionId};
 use crate::observe::vitals::Vitals;
 use crate::pipeline::PipelineError;
 use crate::pipeline::account::{PartitionReport, Report};
-use crate::pipeline::staging::{OUTBOX, now};
-use crate::sinks::kafka::{AnomalyProducer, Messages};
+use crate::pipeline::staging::OUTBOX;
+use crate::pipeline::surroundings::Surroundings;
+use crate::sinks::kafka::{AnomalyTopic, Messages};
 use crate::sinks::ledger::{LedgerSink, table_accounts};
 use crate::sinks::parquet::{Part, Publication};
 use crate::sources::kafka::KafkaClient;
 use crate::storage::Storage;
-use crate::storage::patience::Patience;
 
 /// So many files at once, with so few rows each, that their number is worth a word.
 const FILES_MANY: usize = 2000;
@@ -37,10 +37,11 @@ pub struct Committer {
     /// Where the last checkpoint left the partitions.
     pub partitions: BTreeMap<String, PartitionState>,
     /// Where anomalies are sent.
-    pub producer: Option<AnomalyProducer>,
+    pub anomalies: Option<Box<dyn AnomalyTopic>>,
     /// Whose group hears of offsets.
     pub group: Option<Arc<KafkaClient>>,
     pub vitals: Arc<Vitals>,
+    pub surroundings: Arc<dyn Surroundings>,
 }
 
 impl Committer {
@@ -81,7 +82,7 @@ impl Committer {
         rows: Vec<LedgerRow>,
         publication: Publication,
     ) -> Result<Arc<Checkpoint>, PipelineError> {
-        let at = now();
+        let at = self.surroundings.wall();
         let ledger = self.ledger.on_checkpoint(rows, at, epoch, publication)?;
         for object in &ledger.objects {
             self.storage.put(&object.key, &object.bytes)?;
@@ -115,7 +116,7 @@ impl Committer {
 
     /// Sends a checkpoint's anomalies, in one transaction with its epoch: a second time changes nothing.
     pub fn send(&mut self, checkpoint: &Checkpoint) -> Result<(), PipelineError> {
-        let Some(producer) = &mut self.producer else { return Ok(()) };
+        let Some(topic) = &mut self.anomalies else { return Ok(()) };
         let mut batches = Vec::new();
         for object in checkpoint.state.iter().filter(|object| object.stage == OUTBOX) {
             let bytes = self.storage.get_exactly(&object.key, object.size, &object.sha256)?;
@@ -128,7 +129,7 @@ impl Committer {
         let name_of = |id: PartitionId| names.get(&id).map_or_else(|| id.0.to_string(), |name| (*name).to_owned());
         let messages = Messages::of(&rows, &name_of)?;
         let _waiting = self.vitals.waits();
-        deliver(producer, &self.log, checkpoint.epoch, &messages)
+        deliver(topic.as_mut(), &self.log, checkpoint.epoch, &messages)
     }
 
     fn advance(&mut self, report: &PartitionReport) {
@@ -166,13 +167,13 @@ impl Committer {
 /// The manifest decides whose the output is, not who began a transaction last: one that slept while it started may have taken the
 /// transactional id from its successor, who takes it back.
 fn deliver(
-    producer: &mut AnomalyProducer,
+    topic: &mut dyn AnomalyTopic,
     log: &CheckpointLog,
     epoch: Epoch,
     messages: &Messages,
 ) -> Result<(), PipelineError> {
-    let mut attempts = Patience::default().start();
-    let mut error = match producer.send(epoch.0, messages.iter()) {
+    let mut attempts = log.patience().start();
+    let mut error = match topic.send(epoch.0, messages) {
         Ok(_) => return Ok(()),
         Err(error) => error,
     };
@@ -183,7 +184,7 @@ fn deliver(
             Some(pause) => std::thread::sleep(pause),
             None => return Err(error.into()),
         }
-        match producer.reopen().and_then(|()| producer.send(epoch.0, messages.iter())) {
+        match topic.reopen().and_then(|()| topic.send(epoch.0, messages)) {
             Ok(_) => break,
             Err(again) => error = again,
         }

@@ -23,6 +23,7 @@ use crate::pipeline::intake::Intake;
 use crate::pipeline::parcel::{Item, Parcel};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::shared::Shared;
+use crate::pipeline::surroundings::Surroundings;
 use crate::pipeline::watch::{SourceWatch, Uncommitted};
 use crate::pipeline::watermarks::Mark;
 use crate::sources::SourceError;
@@ -117,7 +118,7 @@ struct Given {
 
 impl Ingest {
     fn step(&mut self, epoch: Epoch, given: &mut Given) -> Next {
-        let now = Instant::now();
+        let now = self.spec.shared.surroundings.now();
         self.watch.look(epoch, now, &self.intake);
         if self.spec.shared.failed() {
             return Next::Failed;
@@ -203,7 +204,7 @@ impl Ingest {
 
     /// What ends `epoch`: a mark for every worker on both edges, and the accounts at a checkpoint.
     fn end(&mut self, epoch: Epoch, is_done: bool, given: &mut Given) {
-        let now = Instant::now();
+        let now = self.spec.shared.surroundings.now();
         let is_stopped = is_done && self.spec.shared.stop.is_requested();
         let mark = Mark { is_done, is_stopped, ..self.intake.mark(now - self.throttled) };
         if self.spec.plan.is_checkpoint(epoch) {
@@ -245,16 +246,16 @@ impl Outlet {
 /// Wakes the operator after a while; one wish at a time, for timely keeps every one.
 struct Alarm {
     activator: Activator,
+    surroundings: Arc<dyn Surroundings>,
     due: Option<Instant>,
 }
 
 impl Alarm {
     fn wake_after(&mut self, wait: Duration) {
-        let now = Instant::now();
+        let now = self.surroundings.now();
         let due = now + wait.max(Duration::from_micros(100));
         if self.due.is_none_or(|set| set <= now || due < set) {
-            self.activator.activate_after(due - now);
-            self.due = Some(due);
+            self.due = Some(now + self.surroundings.wake_after(&self.activator, due - now));
         }
     }
 }
@@ -277,12 +278,13 @@ pub fn ingest<'scope>(
     let (events_output, events) = builder.new_output();
     let (aside_output, aside) = builder.new_output();
     let address = builder.operator_info().address;
-    let mut alarm = Alarm { activator: scope.activator_for(address.clone()), due: None };
+    let surroundings = Arc::clone(&spec.shared.surroundings);
+    let mut alarm = Alarm { activator: scope.activator_for(address.clone()), surroundings, due: None };
     let (first, shared, workers) = (spec.first, spec.shared.clone(), scope.peers());
     let intake = intake(scope.worker().sync_activator_for(address.to_vec()));
     let mut ingest = match intake {
         Ok(intake) => {
-            let (epoch_began, throttled) = (Instant::now(), Duration::ZERO);
+            let (epoch_began, throttled) = (spec.shared.surroundings.now(), Duration::ZERO);
             let watch = SourceWatch::new(Arc::clone(&spec.shared.metrics), Rc::clone(&spec.clock), spec.plan);
             Some(Ingest { spec, intake, watch, workers, epoch_began, epoch_bytes: 0, throttled_since: None, throttled })
         }

@@ -22,6 +22,7 @@ mod shared;
 pub mod spec;
 mod staging;
 mod start;
+pub mod surroundings;
 mod watch;
 mod watermarks;
 

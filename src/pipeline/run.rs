@@ -19,18 +19,36 @@ use crate::pipeline::overseer::{GRACE, Overseer};
 use crate::pipeline::shared::Shared;
 use crate::pipeline::spec::{Cluster, PipelineSpec};
 use crate::pipeline::start::{self, Process, Source, Start, Terms};
+use crate::pipeline::surroundings::{Machine, Seat, Surroundings, Thread};
 use crate::pipeline::watch::Watch;
 use crate::stage::Share;
 
 /// How long a worker sleeps at most; what wakes it earlier are messages, sources and uploads.
 const PARK: Duration = Duration::from_millis(100);
 
-/// Runs to the end. `Ok` means that everything that was read is committed.
+/// Runs to the end on this machine. `Ok` means that everything that was read is committed.
 pub fn run(spec: PipelineSpec, cluster: Cluster, stop: StopSignal, metrics: Arc<Metrics>) -> Result<(), PipelineError> {
-    let shared = Shared::new(stop, metrics);
+    let shared = Shared::new(stop, metrics, Arc::new(Machine));
     let overseer = Overseer::start(&shared, spec.watchdog).map_err(PipelineError::Thread)?;
-    let process = Arc::new(Process::open(&spec, &shared)?);
-    overseer.watch_store(&process.storage);
+    go(spec, cluster, &shared, Some(overseer))
+}
+
+/// Runs to the end in surroundings that are handed in. Nobody oversees it: that is for processes of their own.
+pub fn run_in(
+    surroundings: Arc<dyn Surroundings>,
+    spec: PipelineSpec,
+    cluster: Cluster,
+    stop: StopSignal,
+    metrics: Arc<Metrics>,
+) -> Result<(), PipelineError> {
+    go(spec, cluster, &Shared::new(stop, metrics, surroundings), None)
+}
+
+fn go(spec: PipelineSpec, cluster: Cluster, shared: &Shared, overseer: Option<Overseer>) -> Result<(), PipelineError> {
+    let process = Arc::new(Process::open(&spec, shared)?);
+    if let Some(overseer) = &overseer {
+        overseer.watch_store(&process.storage);
+    }
     watch_source(&process, &shared.metrics);
     let workers = cluster.workers.max(1);
     shared.metrics.flow.workers.set(workers as i64);
@@ -106,12 +124,14 @@ fn work(
     shared: &Shared,
 ) -> Result<(), PipelineError> {
     let share = Share { worker: worker.index(), workers: worker.peers() };
+    let mut seat = shared.surroundings.seat(Thread::Worker(share.worker));
+    seat.pause();
     shared.decoding.join();
     shared.metrics.vitals.moved();
     let committer: Arc<Mutex<Option<Committer>>> = Arc::default();
     let decide = {
         let (spec, process, shared, committer) = (spec.clone(), process.clone(), shared.clone(), committer.clone());
-        move || match start::decide(&spec, &process, &shared.metrics.vitals) {
+        move || match start::decide(&spec, &process, &shared) {
             Ok((start, decided)) => {
                 *committer.lock().unwrap_or_else(PoisonError::into_inner) = Some(decided);
                 serde_json::to_string(&start).unwrap_or_default()
@@ -122,7 +142,7 @@ fn work(
             }
         }
     };
-    let Some(said) = agree(worker, decide, || shared.failed()) else { return Ok(()) };
+    let Some(said) = agree(worker, seat.as_mut(), decide, || shared.failed()) else { return Ok(()) };
     if said.is_empty() {
         // Worker 0 has told why, on its own process.
         return if shared.failed() { Ok(()) } else { Err(PipelineError::NoStart) };
@@ -143,12 +163,12 @@ fn work(
         reached: (0, 0),
         speaks_for_process: share.worker.is_multiple_of(workers),
     };
-    turn(worker, &progressed, Decoder::new(&spec.events)?, watch, shared)
+    turn((worker, seat), &progressed, Decoder::new(&spec.events)?, watch, shared)
 }
 
 /// Steps until everything is committed.
 fn turn(
-    worker: &mut Worker,
+    (worker, mut seat): (&mut Worker, Box<dyn Seat>),
     progressed: &Progressed,
     mut decoder: Decoder,
     mut watch: Watch,
@@ -156,11 +176,12 @@ fn turn(
 ) -> Result<(), PipelineError> {
     let mut asked: Option<Instant> = None;
     while !progressed.committed.done() && !shared.failed() {
+        seat.pause();
         // Idle only when there is nothing to decode for others either.
         if shared.decoding.help(&mut decoder) {
             worker.step();
         } else {
-            worker.step_or_park(Some(PARK));
+            worker.step_or_park(Some(seat.sleep(PARK)));
         }
         watch.look();
         if shared.stop.is_requested() {

@@ -8,6 +8,7 @@ use crate::observe::progress::Progress;
 use crate::observe::stop::StopSignal;
 use crate::pipeline::PipelineError;
 use crate::pipeline::pool::DecodePool;
+use crate::pipeline::surroundings::Surroundings;
 
 /// See the module. Clones share.
 #[derive(Clone)]
@@ -16,6 +17,7 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     pub progress: Arc<Progress>,
     pub decoding: Arc<DecodePool>,
+    pub surroundings: Arc<dyn Surroundings>,
     failure: Arc<Failure>,
 }
 
@@ -33,9 +35,9 @@ struct Failure {
 }
 
 impl Shared {
-    pub fn new(stop: StopSignal, metrics: Arc<Metrics>) -> Shared {
+    pub fn new(stop: StopSignal, metrics: Arc<Metrics>, surroundings: Arc<dyn Surroundings>) -> Shared {
         let progress = Arc::clone(&metrics.progress);
-        Shared { stop, metrics, progress, decoding: Arc::default(), failure: Arc::default() }
+        Shared { stop, metrics, progress, decoding: Arc::default(), surroundings, failure: Arc::default() }
     }
 
     /// Ends the run: nothing is committed from here on, and `run` returns the first error.

@@ -12,6 +12,7 @@ use crate::pipeline::plan::Plan;
 use crate::pipeline::scored::EventsKept;
 use crate::sinks::kafka::KafkaOutputSpec;
 use crate::sinks::tables::PartitionBy;
+use crate::sources::GivenSource;
 use crate::sources::files::FilesSpec;
 use crate::sources::kafka::KafkaSpec;
 use crate::sources::simulator::{Pace, SimulatorSpec};
@@ -44,6 +45,8 @@ pub enum SourceSpec {
     Kafka(KafkaSpec),
     Files(FilesSpec),
     Simulator(SimulatorSpec, Pace),
+    /// What a program that embeds this library hands in.
+    Given(Arc<dyn GivenSource>),
 }
 
 /// How long a run goes on.
@@ -97,6 +100,7 @@ impl PipelineSpec {
             (SourceSpec::Files(files), _) => format!("files: {}", files.paths.join(", ")),
             // What the rest of it decides is told apart by the fingerprint.
             (SourceSpec::Simulator(simulator, _), _) => format!("simulator: {}", simulator.profile),
+            (SourceSpec::Given(given), _) => format!("given: {}", given.name()),
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::{Stream, StreamVec};
 
-use crate::checkpoint::manifest::{StateObject, WallTime};
+use crate::checkpoint::manifest::StateObject;
 use crate::checkpoint::places::Generation;
 use crate::checkpoint::state;
 use crate::domain::ids::Epoch;
@@ -29,6 +29,7 @@ use crate::pipeline::parcel::{Item, Parcel};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::route::route;
 use crate::pipeline::shared::Shared;
+use crate::pipeline::surroundings::Surroundings;
 use crate::pipeline::watermarks::Watermarks;
 use crate::sinks::parquet::{Object, Publication, TableSink};
 use crate::storage::Storage;
@@ -67,6 +68,7 @@ struct Staging {
     worker: usize,
     uploads: Uploads,
     clock: Rc<Clock>,
+    surroundings: Arc<dyn Surroundings>,
     metrics: Arc<Metrics>,
     uploading: Part,
     held: Part,
@@ -144,7 +146,7 @@ impl Staging {
         self.clock.uncommitted.borrow_mut().ended(epoch, Instant::now());
         let is_last = self.spec.watermarks.all_done();
         let publication = if is_last { Publication::All } else { Publication::WhenDue };
-        let staged = self.spec.sink.on_checkpoint(now(), epoch, publication)?;
+        let staged = self.spec.sink.on_checkpoint(self.surroundings.wall(), epoch, publication)?;
         self.upload(staged.objects);
         let mut report = std::mem::take(&mut self.report);
         (report.worker, report.is_last, report.tables) = (self.worker, is_last, staged.part);
@@ -157,12 +159,6 @@ impl Staging {
         }
         Ok((report, std::mem::take(&mut self.pending)))
     }
-}
-
-/// The clock on the wall, which decides when rows become visible, never what they are.
-pub fn now() -> WallTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    WallTime(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// Whether everything of the checkpoint is durable; an upload that failed for good is an error.
@@ -273,6 +269,7 @@ pub fn stage<'scope>(
             worker,
             uploads,
             clock,
+            surroundings: Arc::clone(&shared.surroundings),
             metrics,
             uploading,
             held,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,24 +16,23 @@ use crate::checkpoint::manifest::{
 use crate::checkpoint::places::Generation;
 use crate::decode::{Decode, Decoder};
 use crate::domain::ids::{Epoch, Offset, PartitionId};
-use crate::domain::time::EventTime;
-use crate::observe::vitals::Vitals;
+use crate::domain::time::{EventTime, micros};
 use crate::pipeline::PipelineError;
 use crate::pipeline::committer::Committer;
 use crate::pipeline::intake::{Begin, Intake};
 use crate::pipeline::pool::DecodePool;
 use crate::pipeline::shared::Shared;
 use crate::pipeline::spec::{PipelineSpec, SourceSpec, Until};
-use crate::pipeline::staging::now;
-use crate::sinks::kafka::AnomalyProducer;
 use crate::sinks::ledger::LedgerSink;
 use crate::sinks::parquet::Writer;
 use crate::sources::files::{FilePartition, FileReader, FilesSpec, discover, first_records};
 use crate::sources::kafka::{self, KafkaClient, KafkaReader};
 use crate::sources::simulator::{Pace, Simulator, SimulatorReader};
-use crate::sources::{Partition, Read, Reader, SourceError, Wake};
-use crate::storage::Storage;
-use crate::storage::patience::Patience;
+use crate::sources::{GivenSource, Partition, Read, Reader, SourceError, Wake};
+use crate::storage::{Storage, probe_name};
+
+/// No probe takes so long: it has the patience of a first contact.
+const PROBE_LONGEST: Duration = Duration::from_secs(600);
 
 /// What a process holds before its workers start.
 pub struct Process {
@@ -45,6 +45,7 @@ pub enum Source {
     Kafka(Arc<KafkaClient>),
     Files(FilesSpec, Vec<FilePartition>),
     Simulator(Simulator, Pace),
+    Given(Arc<dyn GivenSource>),
 }
 
 impl Process {
@@ -61,17 +62,16 @@ impl Process {
                 shared.progress.expect_rows(simulator.messages());
                 Source::Simulator(simulator, *pace)
             }
+            SourceSpec::Given(given) => Source::Given(Arc::clone(given)),
         };
-        let storage = Storage::open(&spec.output.url, &spec.output.s3, Patience::at_start())?;
+        let storage = shared.surroundings.store(&spec.output)?;
         Ok(Process { storage, source })
     }
 
     /// Whether the output can be written, and written once.
-    fn probe(&self, spec: &PipelineSpec) -> Result<(), PipelineError> {
+    fn probe(&self, spec: &PipelineSpec, shared: &Shared) -> Result<(), PipelineError> {
         let unusable = |source| PipelineError::Output { url: spec.output.url.clone(), source };
-        // Two starts may try at once, and must not take each other's trial for their own.
-        let trial = format!("{}-{}-{}", spec.name, std::process::id(), now().0);
-        self.storage.probe(&trial).map_err(unusable)
+        self.storage.probe(&probe_name(shared.surroundings.wall().0)).map_err(unusable)
     }
 }
 
@@ -121,27 +121,24 @@ impl Start {
 }
 
 /// Claims the output and decides. Blocks; for worker 0 alone.
-pub fn decide(
-    spec: &PipelineSpec,
-    process: &Process,
-    vitals: &Arc<Vitals>,
-) -> Result<(Start, Committer), PipelineError> {
-    process.probe(spec)?;
+pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result<(Start, Committer), PipelineError> {
+    process.probe(spec, shared)?;
     let identity = Identity {
         pipeline: spec.name.clone(),
         source: spec.source_identity(),
         configuration: spec.configuration.clone(),
     };
     let opened = CheckpointLog::open(process.storage.clone(), identity)?;
+    process.storage.sweep_probes(shared.surroundings.wall().0 - micros(PROBE_LONGEST))?;
     // Once running, a store that is away is waited for.
-    let storage = process.storage.with_patience(Patience::default());
-    let log = opened.log.with_patience(Patience::default());
+    let storage = process.storage.with_patience(shared.surroundings.patience());
+    let log = opened.log.with_patience(shared.surroundings.patience());
     let resume = opened.resume;
     let generation = log.generation();
     // Whoever begins transactions ends those of the process before.
     log.confirm()?;
-    let (producer, sent) = match &spec.output.kafka {
-        Some(output) => AnomalyProducer::open(output.clone()).map(|(producer, sent)| (Some(producer), sent))?,
+    let (anomalies, sent) = match &spec.output.kafka {
+        Some(output) => shared.surroundings.anomalies(output).map(|(topic, sent)| (Some(topic), sent))?,
         None => (None, None),
     };
     let terms = Terms::of(spec);
@@ -157,12 +154,13 @@ pub fn decide(
         configuration: spec.configuration.clone(),
         models: schedule(&terms),
         partitions: partitions.clone(),
-        producer,
+        anomalies,
         group: match &process.source {
             Source::Kafka(client) if spec.until != Until::Closed => Some(client.clone()),
             _ => None,
         },
-        vitals: Arc::clone(vitals),
+        vitals: Arc::clone(&shared.metrics.vitals),
+        surroundings: Arc::clone(&shared.surroundings),
     };
     if let Some(checkpoint) = resume.as_ref().filter(|checkpoint| sent.is_none_or(|sent| sent < checkpoint.epoch.0)) {
         committer.send(checkpoint)?;
@@ -220,6 +218,9 @@ fn sources(process: &Process, known: &BTreeMap<String, PartitionState>) -> Vec<(
         }
         Source::Simulator(simulator, _) => {
             simulator.partitions().into_iter().map(|partition| (partition.id, partition.name)).collect()
+        }
+        Source::Given(given) => {
+            given.partitions().into_iter().map(|partition| (partition.id, partition.name)).collect()
         }
         Source::Files(_, found) => {
             let mut next = known.values().map(|partition| partition.id.0 + 1).max().unwrap_or(0);
@@ -361,6 +362,13 @@ pub fn intake(
             let mut mine = simulator.partitions();
             mine.retain(|partition| partition.id.0 as usize % workers == worker);
             simulated(simulator, *pace, mine, &next_of, wake)?
+        }
+        Source::Given(given) => {
+            let mut mine = given.partitions();
+            mine.retain(|partition| partition.id.0 as usize % workers == worker);
+            let begins = mine.into_iter().map(|one| (next_of(&one.name).unwrap_or(Offset(0)), one));
+            let begins: Vec<(Partition, Offset)> = begins.map(|(next, one)| (one, next)).collect();
+            (given.open(&begins, wake)?, begins)
         }
     };
     let begin = |(partition, next): (Partition, Offset)| {

@@ -59,6 +59,18 @@ pub trait Reader {
     }
 }
 
+/// A source that is handed in rather than configured. Every process of a cluster is given the same.
+pub trait GivenSource: std::fmt::Debug + Send + Sync {
+    /// Whose records an output holds: the same source gives the same text in every run.
+    fn name(&self) -> String;
+
+    /// Every partition there is; the same list in every run, or a longer one.
+    fn partitions(&self) -> Vec<Partition>;
+
+    /// A reader of these partitions, each from the offset beside it.
+    fn open(&self, begins: &[(Partition, Offset)], wake: Wake) -> Result<Box<dyn Reader>, SourceError>;
+}
+
 /// Called from any thread when a reader that had nothing has something again. It must return at once.
 pub type Wake = Box<dyn Fn() + Send + Sync>;
 

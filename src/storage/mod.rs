@@ -28,7 +28,7 @@ use object_store::memory::InMemory;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::storage::digest::Sha256;
-use crate::storage::error::{Cause, Secrets, StorageError};
+use crate::storage::error::{Cause, StorageError};
 use crate::storage::key::ObjectKey;
 pub use crate::storage::open::{S3Account, S3Options};
 use crate::storage::patience::{Health, Patience, Standing};
@@ -67,6 +67,11 @@ pub struct Copy {
     pub size: u64,
 }
 
+/// A name for a probe that this process begins at this time.
+pub fn probe_name(now_micros: i64) -> String {
+    format!("{now_micros}-{}", std::process::id())
+}
+
 /// Requests that `copy_all` and `delete_all` have under way at once.
 const PARALLEL: usize = 16;
 
@@ -89,14 +94,34 @@ impl Storage {
         Storage::over(Arc::new(InMemory::new()), Patience::default())
     }
 
-    pub(crate) fn over(store: Arc<dyn ObjectStore>, patience: Patience) -> Result<Storage, StorageError> {
-        let (name, secrets) = ("memory".to_string(), Secrets::default());
-        Storage::start(Remote { name, store, folder: None, secrets, health: Health::default() }, patience)
+    /// Over any store.
+    pub fn over(store: Arc<dyn ObjectStore>, patience: Patience) -> Result<Storage, StorageError> {
+        Storage::start(Remote::over(store), patience)
+    }
+
+    /// Over any store, with requests that go on only while a thread waits for one, or `rest`s: the same calls are the same steps.
+    pub fn in_steps(store: Arc<dyn ObjectStore>, patience: Patience) -> Result<Storage, StorageError> {
+        Storage::driven_by(Builder::new_current_thread(), Remote::over(store), patience)
+    }
+
+    /// Lets requests that were handed over go on, for so many polls of this thread.
+    pub fn rest(&self, polls: usize) {
+        self.runtime.block_on(async {
+            for _ in 0..polls {
+                tokio::task::yield_now().await;
+            }
+        });
     }
 
     fn start(remote: Remote, patience: Patience) -> Result<Storage, StorageError> {
         // Requests only wait, but TLS, digests of bodies and a local disk's calls do work.
-        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("storage").enable_all().build();
+        let mut runtime = Builder::new_multi_thread();
+        runtime.worker_threads(2);
+        Storage::driven_by(runtime, remote, patience)
+    }
+
+    fn driven_by(mut runtime: Builder, remote: Remote, patience: Patience) -> Result<Storage, StorageError> {
+        let runtime = runtime.thread_name("storage").enable_all().build();
         let runtime = runtime.map_err(|error| StorageError::CannotOpen {
             url: remote.name.clone(),
             source: Cause::new(&error, &remote.secrets),
@@ -189,7 +214,7 @@ impl Storage {
     }
 
     /// Shows that the store can be written, read and deleted, and that it refuses to create an object twice.
-    /// `name` must be new: two processes may probe at once.
+    /// `name` must be new, for two processes may probe at once: see `probe_name`.
     pub fn probe(&self, name: &str) -> Result<(), StorageError> {
         let key = ObjectKey::of(["_staging", &format!("probe-{name}")]);
         let bytes = Bytes::from_static(b"tidewatch was here");
@@ -203,6 +228,16 @@ impl Storage {
             (Err(StorageError::AlreadyExists { .. }), true) => Ok(()),
             (Err(error), true) => Err(error),
         }
+    }
+
+    /// Deletes what probes left whose process died, told by their names: of `probe_name`, and before this time.
+    pub fn sweep_probes(&self, before_micros: i64) -> Result<usize, StorageError> {
+        let began = |name: &str| name.strip_prefix("probe-")?.split('-').next()?.parse::<i64>().ok();
+        let mut keys: Vec<ObjectKey> =
+            self.list(&ObjectKey::of(["_staging"]))?.into_iter().map(|object| object.key).collect();
+        keys.retain(|key| began(key.name()).is_some_and(|began| began < before_micros));
+        self.delete_all(&keys)?;
+        Ok(keys.len())
     }
 
     /// Creates until the store says yes or no.

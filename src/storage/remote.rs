@@ -24,6 +24,15 @@ pub(super) struct Remote {
     pub health: Health,
 }
 
+/// Lets others go first, for at least so long.
+async fn rest(pause: Duration) {
+    match pause.is_zero() {
+        // A sleep, even one of no length, ends with the clock's next tick.
+        true => tokio::task::yield_now().await,
+        false => tokio::time::sleep(pause).await,
+    }
+}
+
 /// How an operation ended that was repeated while faults were passing.
 enum Failure {
     NotFound,
@@ -60,6 +69,12 @@ impl Failure {
 }
 
 impl Remote {
+    /// A store without an address or secrets.
+    pub(super) fn over(store: Arc<dyn ObjectStore>) -> Remote {
+        let (name, secrets) = ("memory".to_string(), Secrets::default());
+        Remote { name, store, folder: None, secrets, health: Health::default() }
+    }
+
     /// One request.
     async fn attempt<T>(
         &self,
@@ -100,7 +115,7 @@ impl Remote {
                 Err(Fault::AlreadyExists) => return Err(Failure::AlreadyExists),
                 Err(Fault::Refused(cause)) => return Err(Failure::Refused(cause)),
                 Err(Fault::Passing(last)) => match attempts.next_pause() {
-                    Some(pause) => tokio::time::sleep(pause).await,
+                    Some(pause) => rest(pause).await,
                     None => return Err(Failure::Spent { waited: attempts.waited(), last }),
                 },
             }
@@ -208,7 +223,7 @@ impl Remote {
                 },
                 Err(Fault::Refused(source)) => return Err(StorageError::Refused { key: to.clone(), source }),
                 Err(Fault::Passing(last)) => match attempts.next_pause() {
-                    Some(pause) => tokio::time::sleep(pause).await,
+                    Some(pause) => rest(pause).await,
                     None => {
                         let (key, waited) = (to.clone(), attempts.waited());
                         return Err(StorageError::Indeterminate { key, waited, source: last });

@@ -55,18 +55,18 @@ pub(crate) enum LastCall {
 /// A faulty view of a store in memory. Views of the same memory are the clients of one store.
 #[derive(Clone, Debug)]
 pub(crate) struct Simulated {
-    inner: Arc<InMemory>,
+    inner: Arc<dyn ObjectStore>,
     state: Arc<Mutex<State>>,
 }
 
 impl Simulated {
-    pub(crate) fn new(inner: Arc<InMemory>, seed: u64, faults: Faults) -> Simulated {
+    pub(crate) fn new(inner: Arc<impl ObjectStore>, seed: u64, faults: Faults) -> Simulated {
         let state = State { seed, calls: 0, faults, stops_at: u64::MAX, last: LastCall::Undone, late: Vec::new() };
         Simulated { inner, state: Arc::new(Mutex::new(state)) }
     }
 
     /// A view without faults that stops at its call number `calls`, from 0.
-    pub(crate) fn stopping(inner: Arc<InMemory>, calls: u64, last: LastCall) -> Simulated {
+    pub(crate) fn stopping(inner: Arc<impl ObjectStore>, calls: u64, last: LastCall) -> Simulated {
         let simulated = Simulated::new(inner, 0, Faults::default());
         {
             let mut state = simulated.state.lock().unwrap();
@@ -107,6 +107,12 @@ impl Simulated {
         } else {
             Fate::Fine
         }
+    }
+
+    /// Lets every late write arrive: what a client had sent may come after its end.
+    pub(crate) async fn arrive_all(&self) {
+        self.state.lock().unwrap().late.iter_mut().for_each(|late| late.due = 0);
+        self.arrive().await;
     }
 
     /// Lets the late writes arrive whose time has come.
