@@ -192,3 +192,52 @@ fn deliver(
     tracing::info!(%epoch, waited_seconds = attempts.waited().as_secs_f64(), "anomalies are sent again");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::CheckpointError;
+    use crate::checkpoint::decide::Identity;
+    use crate::sinks::kafka::{KafkaOutputError, Sent};
+
+    /// Refuses until it was opened so many times.
+    struct Fenced {
+        opens_needed: usize,
+        sent: Vec<u64>,
+    }
+
+    impl AnomalyTopic for Fenced {
+        fn send(&mut self, epoch: u64, _: &Messages) -> Result<Sent, KafkaOutputError> {
+            if self.opens_needed > 0 {
+                return Err(KafkaOutputError::Fenced { transactional_id: "iomt".into() });
+            }
+            self.sent.push(epoch);
+            Ok(Sent::Committed { rows: 1 })
+        }
+
+        fn reopen(&mut self) -> Result<(), KafkaOutputError> {
+            self.opens_needed -= 1;
+            Ok(())
+        }
+    }
+
+    fn open(storage: &Storage) -> CheckpointLog {
+        let identity = Identity { pipeline: "iomt".into(), source: "files".into(), configuration: BTreeMap::new() };
+        CheckpointLog::open(storage.clone(), identity).unwrap().log
+    }
+
+    #[test]
+    fn a_fenced_producer_is_taken_back_by_the_owner_of_the_output_and_by_nobody_else() {
+        let storage = Storage::in_memory().unwrap();
+        let replaced = open(&storage);
+        let owner = open(&storage);
+        let fenced = || Fenced { opens_needed: 2, sent: Vec::new() };
+        let (mut topic, messages) = (fenced(), Messages::default());
+        deliver(&mut topic, &owner, Epoch(7), &messages).unwrap();
+        assert_eq!((topic.opens_needed, topic.sent), (0, vec![7]));
+        let mut topic = fenced();
+        let error = deliver(&mut topic, &replaced, Epoch(7), &messages).unwrap_err();
+        assert!(matches!(error, PipelineError::Checkpoint(CheckpointError::Superseded { .. })), "{error}");
+        assert_eq!((topic.opens_needed, topic.sent), (2, vec![]), "it takes nothing from its successor");
+    }
+}
