@@ -13,6 +13,7 @@ use crate::settings::Argument;
 use crate::sources::simulator::RecordingFormat;
 
 use super::simulate::Rate;
+use super::verify::VerifyOptions;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,6 +23,7 @@ Examples:
   tidewatch replay pipeline.toml --from day.ndjson the same results from a recording
   tidewatch import model.h5 scaler.json --to models/flows
   tidewatch train pipeline.toml --from calm.ndjson a model of your own
+  tidewatch verify pipeline.toml --deep            is all of it there, and once?
 
 Any key of the configuration can be overridden, by the environment and above it by --set:
   TIDEWATCH__OUTPUT__URL=s3://bucket/prefix tidewatch run pipeline.toml
@@ -56,6 +58,7 @@ pub(super) enum Verb {
     Simulate(SimulateOptions),
     Train(TrainOptions),
     Evaluate(EvaluateOptions),
+    Verify(VerifyOptions),
     Health(HealthOptions),
     Completions(CompletionsOptions),
     Manual(ManualOptions),
