@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::events::CLOSER;
 use super::place::Place;
 use super::tables::{self, Account, Cell, Row};
 use super::topic::Topic;
@@ -41,7 +42,7 @@ fn ordered(mut rows: Vec<Row>) -> Vec<Row> {
     rows
 }
 
-/// The anomalies of events, and of windows the newest revision of those that are anomalies to this day.
+/// The anomalies of events, and of windows those that stand: as the windows themselves have it.
 fn standing(rows: Vec<Row>, windows: &[Row]) -> Vec<Row> {
     let is_anomaly = |row: &&Row| row.get("health_is_anomaly") == Some(&Cell::Int(1));
     let window = |start: &Cell, device: &Cell| (start.clone(), device.clone());
@@ -50,14 +51,16 @@ fn standing(rows: Vec<Row>, windows: &[Row]) -> Vec<Row> {
     let (of_events, of_windows): (Vec<Row>, Vec<Row>) =
         rows.into_iter().partition(|row| row["window_start"] == Cell::Null);
     let mut newest: BTreeMap<_, (i64, Row)> = BTreeMap::new();
-    for mut row in of_windows {
+    for mut row in of_windows.into_iter().filter(|row| row["key"] != Cell::Text(CLOSER.into())) {
         let revision = row.remove("revision").unwrap().int();
         let key = window(&row["window_start"], &row["key"]);
         if newest.get(&key).is_none_or(|(other, _)| *other < revision) {
             newest.insert(key, (revision, row));
         }
     }
-    let of_windows = newest.into_iter().filter(|(key, _)| wanted.contains(key)).map(|(_, (_, row))| row);
+    newest.retain(|_, (_, row)| row["retracted"] == Cell::Int(0));
+    assert!(newest.keys().eq(&wanted), "the anomalies that stand are not those of the windows");
+    let of_windows = newest.into_values().map(|(_, row)| row);
     ordered(of_events.into_iter().chain(of_windows).collect())
 }
 

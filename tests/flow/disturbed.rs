@@ -105,6 +105,10 @@ percentile = 80.0
         self.desk.start(&undisturbed.with(&[&replay[..], &["--set", &set]].concat())).end().well();
         let (ours, theirs) = (answers(place), answers(&undisturbed));
         ours.assert_same(&theirs, what);
+        place.assert_whole(what);
+        let endpoint = place.endpoint().map_or(vec![], |endpoint| vec!["--endpoint", endpoint]);
+        let verify = ["verify", &place.url, "--deep", "--source", "tidewatch.toml"];
+        self.desk.start(&[&verify[..], &endpoint].concat()).end().well();
         assert_on_topic_once(place, &self.anomalies, what);
         ours
     }

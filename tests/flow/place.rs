@@ -45,6 +45,11 @@ impl Place {
         Storage::open(&self.url, &self.options, Patience::at_start()).unwrap()
     }
 
+    /// Of the store, if it is on one.
+    pub fn endpoint(&self) -> Option<&str> {
+        self.options.endpoint.as_deref()
+    }
+
     /// What is wrong with the output, as its stored bytes alone tell it.
     pub fn faults(&self) -> Vec<String> {
         let found = verify(&self.url, &self.options, Depth::Rows, None).unwrap();
