@@ -340,6 +340,7 @@ fn what_cannot_be_meant_is_refused() {
 #[test]
 fn cells_are_read_by_the_header_of_their_file_and_one_that_is_gone_is_named() {
     let text = CONFIGURATION.replace("[event]\n", "[event]\nformat = \"csv\"\n");
+    let text = text.replace("key = \"device\"", "key = \"$file\"");
     let (desk, place) = (Desk::new(&text), Place::local());
     std::fs::create_dir_all(desk.path("flows")).unwrap();
     let rows = format!("ts;device;Rate\n{BEGIN_MS};a;1\n{};b;\n{};c;3\n", BEGIN_MS + 1, BEGIN_MS + 2);
@@ -352,8 +353,9 @@ fn cells_are_read_by_the_header_of_their_file_and_one_that_is_gone_is_named() {
     desk.start(&redrive(&place, mend)).end().with(2, &["`a.csv`", "header"]);
     std::fs::rename(&hidden, desk.path("flows/a.csv")).unwrap();
     desk.start(&redrive(&place, mend)).end().well();
-    let mut events = tables::rows(&place.open(), "events", &["key", "Rate", "partition"]);
+    let mut events = tables::rows(&place.open(), "events", &["Rate", "device", "key"]);
     events.sort();
-    let events: Vec<_> = events.iter().map(|row| (row["key"].text(), row["Rate"].number().unwrap())).collect();
+    assert!(events.iter().all(|row| row["key"].text() == "a.csv"), "the file is the key, whoever plays it: {events:?}");
+    let events: Vec<_> = events.iter().map(|row| (row["device"].text(), row["Rate"].number().unwrap())).collect();
     assert_eq!(events, [("b", 0.0), ("a", 1.0), ("c", 3.0)]);
 }
