@@ -4,13 +4,15 @@
 //! input in the same epochs gives the same output anywhere, and a test drives it with plain calls.
 
 use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::Epoch;
+use crate::domain::membership::Memberships;
 use crate::domain::table::Rows;
 use crate::domain::time::EventTime;
 
 /// An epoch is over on every worker: nothing of it, or of an earlier one, will come any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EpochEnd {
     pub epoch: Epoch,
     /// The state at this instant will be committed; `snapshot` is called right after.
@@ -93,6 +95,9 @@ pub trait Stage {
     /// The state as keyed columns, right after the end of a checkpoint's epoch: part after part, so that no more than one of them
     /// is in memory twice. A part that is not told of is gone. Batches may differ in schema; each describes itself.
     fn snapshot(&mut self, tell: &mut dyn FnMut(StatePart));
+
+    /// What became of the events since the last call. Called right after `snapshot`.
+    fn memberships(&mut self) -> Memberships;
 
     /// Takes back what all parts of all workers held, keeping the keys of `share`. Called once, before the first batch.
     fn restore(&mut self, state: &[RecordBatch], share: Share) -> Result<(), RestoreError>;

@@ -64,6 +64,11 @@ pub(super) fn commit(storage: &Storage, sequence: Sequence, body: &Bytes) -> Res
 /// How many of the newest manifests are kept, besides the first. More than a few serve `verify`, and people.
 const KEPT: u64 = 64;
 
+/// The oldest manifest, the first aside, that stands in any row of which this is the newest.
+pub fn oldest_kept(newest: Sequence) -> Sequence {
+    Sequence((newest.0 + 1).saturating_sub(KEPT).max(2))
+}
+
 /// Whether a manifest may be swept once `newest` is there.
 pub(super) fn is_swept(sequence: Sequence, newest: Sequence) -> bool {
     sequence.0 > 1 && sequence.0.saturating_add(KEPT) <= newest.0

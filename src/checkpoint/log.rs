@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tracing::info;
 
 use crate::checkpoint::CheckpointError;
+use crate::checkpoint::balance;
 use crate::checkpoint::commit::{Outcome, commit, is_swept};
 use crate::checkpoint::decide::{Conflict, Found, Identity, Recovery, decide};
 use crate::checkpoint::manifest::{
@@ -228,9 +229,7 @@ impl CheckpointLog {
             _ => None,
         });
         let accounts: Vec<_> = accounts.collect();
-        let wrong = |partition: &str, fault: String| {
-            Err(CheckpointError::Unbalanced { partition: partition.to_string(), epoch, fault })
-        };
+        let wrong = |of: &str, fault: String| Err(CheckpointError::Unbalanced { of: of.to_string(), epoch, fault });
         for account in &accounts {
             if !account.is_balanced() {
                 return wrong(&account.partition, format!("{account:?}"));
@@ -253,7 +252,11 @@ impl CheckpointLog {
                 _ => {}
             }
         }
-        Ok(())
+        let accepted = accounts.iter().map(|account| account.counts.accepted).sum();
+        if let Err((table, fault)) = balance::windows(self.current.as_deref(), checkpoint, sequence, accepted) {
+            return wrong(table, fault);
+        }
+        balance::chain(self.current.as_deref(), checkpoint, sequence).or_else(|fault| wrong("ledger", fault))
     }
 
     /// Makes the files of a commit visible. Gives how many were made visible by this call.

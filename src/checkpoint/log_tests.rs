@@ -6,11 +6,13 @@ use std::time::Duration;
 use object_store::memory::InMemory;
 
 use super::*;
+use crate::checkpoint::chain::LedgerChain;
 use crate::checkpoint::decide::Conflict;
 use crate::checkpoint::manifest::{
     Counts, Ledger, Outlook, PartitionAccount, PartitionState, StagedRows, StateObject, WallTime,
 };
 use crate::domain::ids::{Epoch, Offset, PartitionId};
+use crate::domain::trace::Trace;
 use crate::storage::S3Options;
 use crate::storage::patience::Patience;
 use crate::storage::simulated::{LastCall, Simulated};
@@ -42,6 +44,7 @@ fn step(storage: &Storage, log: &mut CheckpointLog) -> Result<(), CheckpointErro
     };
     let (key, size, sha256) = put(&|digest| generation.state(epoch, 0, "counter", digest), format!("{}", from + 10))?;
     let state = vec![StateObject { stage: "counter".into(), key, size, sha256 }];
+    let mut chain = before.as_ref().map_or(LedgerChain::empty(), |checkpoint| checkpoint.chain);
     let mut staged = before.map_or(Vec::new(), |checkpoint| checkpoint.staged.clone());
     let mut publish = Vec::new();
     if (from / 10) % 3 == 2 {
@@ -61,7 +64,14 @@ fn step(storage: &Storage, log: &mut CheckpointLog) -> Result<(), CheckpointErro
     }
     let counts = Counts { read: 10, accepted: 10, ..Counts::default() };
     let (name, to) = ("a".to_string(), Offset(from + 10));
-    let account = PartitionAccount { partition: name.clone(), from: Offset(from), to, counts, watermark: None };
+    let account = PartitionAccount {
+        partition: name.clone(),
+        from: Offset(from),
+        to,
+        counts,
+        trace: Trace(u64::MAX - 7),
+        watermark: None,
+    };
     let partition = PartitionState {
         name,
         id: PartitionId(0),
@@ -80,7 +90,8 @@ fn step(storage: &Storage, log: &mut CheckpointLog) -> Result<(), CheckpointErro
         state,
         staged,
         publish,
-        ledger: Ledger::Filed(vec![LedgerRow { sequence, epoch, account: Account::Partition(account) }]),
+        ledger: Ledger::Filed(vec![chain.link(sequence, epoch, Account::Partition(account))]),
+        chain,
         models: Vec::new(),
     })?;
     log.publish(&committed)?;

@@ -14,6 +14,7 @@ use crate::sources::simulator::RecordingFormat;
 
 use super::redrive::RedriveOptions;
 use super::simulate::Rate;
+use super::verify::VerifyOptions;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,6 +25,7 @@ Examples:
   tidewatch redrive pipeline.toml                  quarantined records again, once mended
   tidewatch import model.h5 scaler.json --to models/flows
   tidewatch train pipeline.toml --from calm.ndjson a model of your own
+  tidewatch verify pipeline.toml --deep            is all of it there, and once?
 
 Any key of the configuration can be overridden, by the environment and above it by --set:
   TIDEWATCH__OUTPUT__URL=s3://bucket/prefix tidewatch run pipeline.toml
@@ -59,6 +61,7 @@ pub(super) enum Verb {
     Simulate(SimulateOptions),
     Train(TrainOptions),
     Evaluate(EvaluateOptions),
+    Verify(VerifyOptions),
     Health(HealthOptions),
     Completions(CompletionsOptions),
     Manual(ManualOptions),

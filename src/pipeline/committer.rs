@@ -8,10 +8,11 @@ use arrow::compute::concat_batches;
 
 use crate::checkpoint::log::CheckpointLog;
 use crate::checkpoint::manifest::{
-    Account, Checkpoint, Counts, LedgerRow, ModelSchedule, Outlook, PartitionState, PublishFile, StateObject,
+    Account, Checkpoint, Counts, ModelSchedule, Outlook, PartitionState, PublishFile, StateObject,
 };
 use crate::checkpoint::state;
 use crate::domain::ids::{Epoch, Offset, PartitionId};
+use crate::domain::membership::Memberships;
 use crate::pipeline::PipelineError;
 use crate::pipeline::account::{PartitionReport, Report};
 use crate::pipeline::spec::Until;
@@ -34,6 +35,8 @@ pub struct Committer {
     pub ledger: LedgerSink,
     pub configuration: BTreeMap<String, String>,
     pub until: Until,
+    /// What was counted in open windows whose tables are no longer made, until the ledger has it: it is dropped.
+    pub dropped: BTreeMap<String, u64>,
     /// Of the last checkpoint.
     pub outlook: Outlook,
     pub models: Vec<ModelSchedule>,
@@ -54,10 +57,15 @@ impl Committer {
         let mut partitions: Vec<PartitionReport> = Vec::new();
         let mut state = Vec::new();
         let mut parts = Vec::new();
+        let mut members: BTreeMap<String, Memberships> = BTreeMap::new();
         for report in reports {
             partitions.extend(report.partitions);
             state.extend(report.state);
             parts.push(report.tables);
+            for (table, more) in report.members {
+                let sum = members.entry(table).or_default();
+                *sum = sum.and(more);
+            }
         }
         partitions.sort_by(|one, other| one.account.partition.cmp(&other.account.partition));
         let part = Part::merged(parts);
@@ -65,9 +73,15 @@ impl Committer {
             self.advance(report);
         }
         self.outlook = self.outlook_of(is_last, &partitions);
-        let rows = self.ledger_rows(epoch, &partitions, &part);
+        let events = partitions.iter().map(|report| report.account.counts.accepted).sum();
+        for (table, refused) in std::mem::take(&mut self.dropped) {
+            members.insert(table, Memberships { events, refused, ..Memberships::default() });
+        }
+        let accounts = partitions.iter().map(|report| Account::Partition(report.account.clone()));
+        let tables = table_accounts(&part, &members).into_iter().map(Account::Table);
+        let accounts = accounts.chain(tables).collect();
         let publication = if is_last { Publication::All } else { Publication::WhenDue };
-        let committed = self.add(epoch, state, part, rows, publication)?;
+        let committed = self.add(epoch, state, part, accounts, publication)?;
         let next: Vec<(PartitionId, Offset)> = partitions.iter().map(|report| (report.id, report.account.to)).collect();
         if let Some(group) = &self.group {
             group.commit(&next);
@@ -80,11 +94,12 @@ impl Committer {
         epoch: Epoch,
         state: Vec<StateObject>,
         part: Part,
-        rows: Vec<LedgerRow>,
+        accounts: Vec<Account>,
         publication: Publication,
     ) -> Result<Arc<Checkpoint>, PipelineError> {
         let at = self.surroundings.wall();
-        let ledger = self.ledger.on_checkpoint(rows, at, epoch, publication)?;
+        let place = (self.log.next_sequence(), epoch);
+        let ledger = self.ledger.on_checkpoint(accounts, place, at, publication)?;
         for object in &ledger.objects {
             self.storage.put(&object.key, &object.bytes)?;
         }
@@ -99,6 +114,7 @@ impl Committer {
             staged: part.staged,
             publish,
             ledger: ledger.ledger,
+            chain: ledger.chain,
             models: self.models.clone(),
         })?;
         self.send(&committed.checkpoint)?;
@@ -161,16 +177,5 @@ impl Committer {
         state.max_event_time = report.seen;
         state.ended = report.has_ended;
         state.totals = state.totals.and(&account.counts);
-    }
-
-    fn ledger_rows(&self, epoch: Epoch, partitions: &[PartitionReport], part: &Part) -> Vec<LedgerRow> {
-        let accepted = partitions.iter().map(|report| report.account.counts.accepted).sum::<u64>();
-        let counted = |table: &str| table == "events" || table.starts_with("windows/");
-        let events = part.tables.iter().filter(|counts| counted(&counts.table));
-        let events = events.map(|counts| (counts.table.clone(), accepted)).collect();
-        let accounts = partitions.iter().map(|report| Account::Partition(report.account.clone()));
-        let tables = table_accounts(part, &events).into_iter().map(Account::Table);
-        let sequence = self.log.next_sequence();
-        accounts.chain(tables).map(|account| LedgerRow { sequence, epoch, account }).collect()
     }
 }

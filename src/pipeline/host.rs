@@ -60,7 +60,9 @@ impl Hosted {
                 let bytes = part.batches.map(|batches| state::encode(&batches).expect(ENCODES));
                 items.push(Item::State { stage, part: part.name, bytes });
             });
+            items.push(Item::Members { stage, memberships: self.stage.memberships() });
         }
+        items.push(Item::Ended(end));
         items
     }
 

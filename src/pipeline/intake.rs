@@ -295,6 +295,10 @@ impl Intake {
             *self.tally.quarantined.entry(reject.reason.name()).or_default() += 1;
         }
         state.count(raw, admitted.accepted.len(), admitted.too_late.len(), rejects.len() + admitted.early.len());
+        let trace = &mut state.report.account.trace;
+        (0..raw.len()).for_each(|record| trace.record(raw.offset(record), raw.payload(record).len()));
+        let accepted = admitted.accepted.offsets().iter().zip(admitted.accepted.times());
+        accepted.for_each(|(offset, time)| trace.event(Offset(*offset), *time));
         // What is refused does not move the watermark: a partition that brings nothing else must not hold back the others.
         if !admitted.accepted.is_empty() {
             state.phase = Phase::Behind;
@@ -318,7 +322,10 @@ impl Intake {
         for reject in rejects {
             *self.tally.quarantined.entry(reject.reason.name()).or_default() += 1;
         }
-        self.state(raw.partition).count(raw, 0, 0, rejects.len());
+        let state = self.state(raw.partition);
+        state.count(raw, 0, 0, rejects.len());
+        let trace = &mut state.report.account.trace;
+        (0..raw.len()).for_each(|record| trace.record(raw.offset(record), raw.payload(record).len()));
         items.push(Item::Rows(Rows { table: Table::Quarantine, batch: refused::quarantine(raw, rejects) }));
     }
 

@@ -16,9 +16,11 @@ use timely::bytes::arc::Bytes;
 use timely::dataflow::channels::ContainerBytes;
 
 use crate::domain::ids::PartitionId;
+use crate::domain::membership::Memberships;
 use crate::domain::table::{Rows, Table};
 use crate::pipeline::account::PartitionReport;
 use crate::pipeline::watermarks::Mark;
+use crate::stage::EpochEnd;
 
 /// One thing on an edge.
 #[derive(Clone, Debug)]
@@ -29,12 +31,16 @@ pub enum Item {
     Rows(Rows),
     /// A part of a stage's snapshot, encoded; none if it is as it was in the snapshot before.
     State { stage: u16, part: String, bytes: Option<bytes::Bytes> },
+    /// What became of a stage's events since the last checkpoint.
+    Members { stage: u16, memberships: Memberships },
     /// What became of a partition's records since the last checkpoint.
     Account(PartitionReport),
     /// A partition that was found while running, told to one worker before its rows.
     Found { target: usize, id: PartitionId, name: String },
     /// The end of an epoch at one source worker, addressed to one worker.
     Mark { target: usize, mark: Mark },
+    /// The end of an epoch everywhere, as a stage met it; behind all that the stage gave in it.
+    Ended(EpochEnd),
 }
 
 impl Item {
@@ -42,7 +48,13 @@ impl Item {
         match self {
             // Events are split among workers row by row; everything else travels whole.
             Item::Events(batch) => batch.num_rows() as i64,
-            Item::Rows(_) | Item::State { .. } | Item::Account(_) | Item::Found { .. } | Item::Mark { .. } => 1,
+            Item::Rows(_)
+            | Item::State { .. }
+            | Item::Members { .. }
+            | Item::Account(_)
+            | Item::Found { .. }
+            | Item::Mark { .. }
+            | Item::Ended(_) => 1,
         }
     }
 }
@@ -63,9 +75,11 @@ enum Head {
     Events,
     Rows(TableCode),
     State { stage: u16, part: String, length: Option<usize> },
+    Members(u16, Memberships),
     Account(PartitionReport),
     Found(usize, PartitionId, String),
     Mark(usize, Mark),
+    Ended(EpochEnd),
 }
 
 /// A table on the wire.
@@ -140,9 +154,11 @@ fn encode(items: &[Item]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
             Item::State { stage, part, bytes } => {
                 Head::State { stage: *stage, part: part.clone(), length: bytes.as_ref().map(bytes::Bytes::len) }
             }
+            Item::Members { stage, memberships } => Head::Members(*stage, *memberships),
             Item::Account(account) => Head::Account(account.clone()),
             Item::Found { target, id, name } => Head::Found(*target, *id, name.clone()),
             Item::Mark { target, mark } => Head::Mark(*target, *mark),
+            Item::Ended(end) => Head::Ended(*end),
         });
         let batch = match item {
             Item::Events(batch) => batch,
@@ -151,7 +167,9 @@ fn encode(items: &[Item]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
                 bodies.extend_from_slice(bytes.as_deref().unwrap_or_default());
                 continue;
             }
-            Item::Account(_) | Item::Found { .. } | Item::Mark { .. } => continue,
+            Item::Members { .. } | Item::Account(_) | Item::Found { .. } | Item::Mark { .. } | Item::Ended(_) => {
+                continue;
+            }
         };
         let compact = compact(batch)?;
         let mut writer = StreamWriter::try_new(&mut bodies, &compact.schema())?;
@@ -180,9 +198,11 @@ fn decode(bytes: &[u8]) -> Result<Vec<Item>, Box<dyn std::error::Error>> {
                 Head::Events => Item::Events(batch(bodies)?),
                 Head::Rows(table) => Item::Rows(Rows { table: table.into(), batch: batch(bodies)? }),
                 Head::State { stage, part, length } => Item::State { stage, part, bytes: taken(bodies, length)? },
+                Head::Members(stage, memberships) => Item::Members { stage, memberships },
                 Head::Account(account) => Item::Account(account),
                 Head::Found(target, id, name) => Item::Found { target, id, name },
                 Head::Mark(target, mark) => Item::Mark { target, mark },
+                Head::Ended(end) => Item::Ended(end),
             })
         })
         .collect()
@@ -234,9 +254,12 @@ mod tests {
         let mark =
             Mark { source: 1, live: Some(EventTime(5)), idle: None, reading: None, is_done: true, is_stopped: false };
         let state = bytes::Bytes::from_static(b"any bytes");
+        let (publish, retain) = (EventTime(7), EventTime::MIN);
+        let end = EpochEnd { epoch: crate::domain::ids::Epoch(4), is_checkpoint: true, publish, retain };
         let parcel = Parcel(vec![
             Item::Events(batch.slice(0, 1)),
             Item::Mark { target: 3, mark },
+            Item::Ended(end),
             Item::Rows(Rows { table: Table::Windows(2), batch: batch.clone() }),
             Item::State { stage: 4, part: "progress".into(), bytes: Some(state.clone()) },
             Item::State { stage: 4, part: "panes-1".into(), bytes: None },
@@ -252,6 +275,7 @@ mod tests {
             [
                 Item::Events(events),
                 Item::Mark { target: 3, mark: marked },
+                Item::Ended(ended),
                 Item::Rows(Rows { table: Table::Windows(2), batch: rows }),
                 Item::State { stage: 4, part: written, bytes: Some(bytes) },
                 Item::State { stage: 4, part: kept, bytes: None },
@@ -260,7 +284,7 @@ mod tests {
                 assert_eq!((events, more), (&batch.slice(0, 1), &batch.slice(1, 1)));
                 assert_eq!((rows, bytes), (&batch, &state));
                 assert_eq!((&written[..], &kept[..]), ("progress", "panes-1"));
-                assert_eq!(marked, &mark);
+                assert_eq!((marked, ended), (&mark, &end));
             }
             other => panic!("{other:?}"),
         }

@@ -89,6 +89,14 @@ impl Storage {
         Storage::start(remote, patience)
     }
 
+    /// Opens what is there to be read: a folder that is not there is none, and is not made.
+    pub fn open_existing(url: &str, options: &S3Options, patience: Patience) -> Result<Option<Storage>, StorageError> {
+        if open::folder_of(url)?.is_some_and(|folder| !folder.is_dir()) {
+            return Ok(None);
+        }
+        Storage::open(url, options, patience).map(Some)
+    }
+
     /// A store that is gone with the process.
     pub fn in_memory() -> Result<Storage, StorageError> {
         Storage::over(Arc::new(InMemory::new()), Patience::default())
