@@ -239,8 +239,11 @@ fn quarantined_records_keep_the_contract_wherever_their_rows_stand() {
     }))
     .unwrap();
     check(&expected, |starts| {
+        (5..7).for_each(|file| storage.put(&staged(file), &quarantined(&files[file])).unwrap());
         let quarantine = Arc::new(Quarantine::open(storage.clone(), &checkpoint).unwrap());
         assert_eq!(quarantine.files(), 7);
+        // Whoever writes the table makes files of them at any time, and then they go.
+        (5..7).for_each(|file| storage.delete(&staged(file)).unwrap());
         let redriven = |(id, entries): (&PartitionId, &Vec<Entry>)| {
             let partition = Partition { id: *id, name: format!("redrive/1/t/{}", id.0) };
             Redriven { partition, form: Form::Objects, entries: entries.clone() }

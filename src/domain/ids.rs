@@ -16,9 +16,6 @@ pub struct PartitionId(pub u64);
 
 const GENERATION_SHIFT: u32 = 48;
 
-/// Under which the names of partitions stand that were played again: this, the generation, the name in the source.
-pub const REDRIVEN: &str = "redrive/";
-
 impl PartitionId {
     /// 0 for a partition of the source; 1 for what was played again, 2 for what had failed again, and so on.
     pub fn generation(self) -> u64 {
@@ -34,6 +31,17 @@ impl PartitionId {
     pub fn again(self) -> Option<PartitionId> {
         self.0.checked_add(1 << GENERATION_SHIFT).map(PartitionId)
     }
+}
+
+/// The name of a partition in which records of the source's partition `original` are played again.
+pub fn redriven_name(generation: u64, original: &str) -> String {
+    format!("redrive/{generation}/{original}")
+}
+
+/// The partition of the source whose records one of this name plays again, if the name is such a one.
+pub fn redriven_of(name: &str) -> Option<&str> {
+    let (generation, original) = name.strip_prefix("redrive/")?.split_once('/')?;
+    generation.parse::<u64>().is_ok_and(|generation| generation > 0).then_some(original)
 }
 
 /// A position in a partition: Kafka's own, or the index of the record in its file, from 0.
@@ -75,5 +83,7 @@ mod tests {
         assert_eq!([partition, again, twice].map(PartitionId::generation), [0, 1, 2]);
         assert_eq!([partition, again, twice].map(PartitionId::original), [partition; 3]);
         assert!(PartitionId(u64::MAX).again().is_none());
+        assert_eq!(redriven_of(&redriven_name(2, "flows/17")), Some("flows/17"));
+        assert_eq!(["redrive/a/b", "redrive/0/b", "redrive/1", "flows/1"].map(redriven_of), [None; 4]);
     }
 }

@@ -36,6 +36,8 @@ pub struct Committer {
     pub ledger: LedgerSink,
     pub configuration: BTreeMap<String, String>,
     pub until: Until,
+    /// What was counted in open windows whose tables are no longer made, until the ledger has it: it is dropped.
+    pub dropped: BTreeMap<String, u64>,
     /// Of the last checkpoint.
     pub outlook: Outlook,
     pub models: Vec<ModelSchedule>,
@@ -72,10 +74,14 @@ impl Committer {
         for report in &partitions {
             self.advance(report);
         }
+        self.outlook = self.outlook_of(is_last, &partitions);
+        let events = partitions.iter().map(|report| report.account.counts.accepted).sum();
+        for (table, refused) in std::mem::take(&mut self.dropped) {
+            members.insert(table, Memberships { events, refused, ..Memberships::default() });
+        }
         let accounts = partitions.iter().map(|report| Account::Partition(report.account.clone()));
         let tables = table_accounts(&part, &members).into_iter().map(Account::Table);
         let accounts = accounts.chain(tables).collect();
-        self.outlook = self.outlook_of(is_last, &partitions);
         let publication = if is_last { Publication::All } else { Publication::WhenDue };
         let committed = self.add(epoch, state, part, accounts, publication)?;
         // What the group hears nobody protects: one that slept must not set it back.

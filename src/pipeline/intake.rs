@@ -322,7 +322,10 @@ impl Intake {
         for reject in rejects {
             *self.tally.quarantined.entry(reject.reason.name()).or_default() += 1;
         }
-        self.state(raw.partition).count(raw, 0, 0, rejects.len());
+        let state = self.state(raw.partition);
+        state.count(raw, 0, 0, rejects.len());
+        let trace = &mut state.report.account.trace;
+        (0..raw.len()).for_each(|record| trace.record(raw.offset(record), raw.payload(record).len()));
         items.push(Item::Rows(Rows { table: Table::Quarantine, batch: refused::quarantine(raw, rejects) }));
     }
 

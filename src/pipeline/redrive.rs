@@ -14,7 +14,7 @@ use crate::checkpoint::log::CheckpointLog;
 use crate::checkpoint::manifest::{Checkpoint, Manifest, Outlook, PartitionState};
 use crate::decode::admission::Admission;
 use crate::decode::{Decode, Decoded, Decoder};
-use crate::domain::ids::{Offset, PartitionId, REDRIVEN};
+use crate::domain::ids::{Offset, PartitionId, redriven_name};
 use crate::domain::raw::Form;
 use crate::domain::reject::RejectReason;
 use crate::domain::time::EventTime;
@@ -264,7 +264,7 @@ impl<'a> Surveyor<'a> {
             return Ok(None);
         }
         let id = from.id.again().ok_or_else(|| fault(format!("`{name}` was played again too often")))?;
-        let partition = Partition { id, name: format!("{REDRIVEN}{}/{original}", id.generation()) };
+        let partition = Partition { id, name: redriven_name(id.generation(), &original) };
         let known = self.checkpoint.partition(&partition.name);
         if known.is_some_and(|known| known.id != id) {
             return Err(fault(format!("the source has a partition `{}` of its own", partition.name)).into());

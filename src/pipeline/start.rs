@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::decide::Identity;
 use crate::checkpoint::log::CheckpointLog;
 use crate::checkpoint::manifest::{
-    Checkpoint, ModelFrom, ModelSchedule, Outlook, PartitionState, Sequence, StagedRows, StateObject,
+    Account, Checkpoint, ModelFrom, ModelSchedule, Outlook, PartitionState, Sequence, StagedRows, StateObject,
+    TableAccount,
 };
 use crate::checkpoint::places::Generation;
 use crate::decode::{Decode, Decoder};
@@ -166,6 +167,7 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
         ledger: LedgerSink::new(writer, spec.output.publish_every, resume.as_deref()),
         configuration: identity.kept(resume.as_deref()),
         until: spec.until,
+        dropped: resume.as_deref().map_or_else(BTreeMap::new, |checkpoint| dropped(spec, checkpoint)),
         outlook: resume.as_ref().map_or(Outlook::Open, |checkpoint| checkpoint.outlook),
         models: schedule(&terms),
         partitions: partitions.clone(),
@@ -200,6 +202,19 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
 
 fn by_name(checkpoint: &Checkpoint) -> BTreeMap<String, PartitionState> {
     checkpoint.partitions.iter().map(|partition| (partition.name.clone(), partition.clone())).collect()
+}
+
+/// The memberships that the last checkpoint left open in windows that are no longer configured.
+fn dropped(spec: &PipelineSpec, checkpoint: &Checkpoint) -> BTreeMap<String, u64> {
+    let is_gone = |table: &str| spec.windows.iter().all(|window| table != format!("windows/{}", window.name));
+    let own = checkpoint.ledger.rows().iter().filter(|row| row.epoch == checkpoint.epoch);
+    let open = own.filter_map(|row| match &row.account {
+        Account::Table(TableAccount { table, memberships: Some(memberships), .. }) => {
+            Some((table.clone(), memberships.open))
+        }
+        _ => None,
+    });
+    open.filter(|(table, open)| *open > 0 && is_gone(table)).collect()
 }
 
 /// The versions of models that this run scores with.
