@@ -20,4 +20,5 @@ pub mod sources;
 pub mod stage;
 pub mod storage;
 pub mod training;
+pub mod views;
 pub mod windows;

@@ -4,6 +4,7 @@
 //! input in the same epochs gives the same output anywhere, and a test drives it with plain calls.
 
 use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::Epoch;
 use crate::domain::membership::Memberships;
@@ -11,7 +12,7 @@ use crate::domain::table::Rows;
 use crate::domain::time::EventTime;
 
 /// An epoch is over on every worker: nothing of it, or of an earlier one, will come any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EpochEnd {
     pub epoch: Epoch,
     /// The state at this instant will be committed; `snapshot` is called right after.

@@ -293,6 +293,15 @@ impl CheckpointLog {
     }
 }
 
+/// What it means that an object of the checkpoint in force is not there for the owner that claimed as `generation` and has not
+/// committed yet: another owner has gone on and swept it, or it is lost.
+pub fn missing(storage: &Storage, generation: Generation, error: StorageError) -> CheckpointError {
+    let sequence = generation.0.next();
+    let is_superseded = matches!(error, StorageError::NotFound { .. })
+        && storage.head(&places::manifest(sequence)).is_ok_and(|size| size.is_some());
+    if is_superseded { CheckpointError::Superseded { sequence } } else { error.into() }
+}
+
 enum Claim {
     Won(Box<CheckpointLog>),
     /// The last owner is still at work: look again.

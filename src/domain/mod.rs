@@ -1,5 +1,6 @@
 //! The nouns of Tidewatch, on arrow and std alone. Every other module speaks in these.
 
+pub mod anomaly;
 pub mod batch;
 pub mod detector;
 pub mod ids;

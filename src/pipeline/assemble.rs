@@ -1,15 +1,19 @@
 //! Puts a worker's dataflow together: which stage hears which edge, and what it restores first.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use bytes::Bytes;
 use timely::dataflow::operators::{Concatenate, Probe, probe::Handle};
 use timely::worker::Worker;
 
-use crate::checkpoint::state;
+use crate::checkpoint::{self, state};
+use crate::domain::anomaly::WindowAnomaly;
 use crate::domain::detector::DetectorInput;
 use crate::domain::table::Table;
+use crate::observe::metrics::DetectorMetrics;
 use crate::pipeline::PipelineError;
 use crate::pipeline::commit::commit;
 use crate::pipeline::committer::Committer;
@@ -21,12 +25,19 @@ use crate::pipeline::shared::Shared;
 use crate::pipeline::spec::{LoadedDetector, PipelineSpec};
 use crate::pipeline::staging::{StagingSpec, stage};
 use crate::pipeline::start::{self, Process, Start};
+use crate::pipeline::viewed::{Judged, STANDING, ViewSpec, view};
 use crate::pipeline::watch::StageWatch;
 use crate::pipeline::watermarks::Watermarks;
+use crate::scoring::cleared::Cleared;
 use crate::scoring::scorer::Scorer;
 use crate::sinks::parquet::{FileSpec, TableSink, Writer};
 use crate::sinks::tables::WindowTable;
 use crate::stage::{Share, Stage};
+use crate::storage::digest::Sha256;
+use crate::storage::key::ObjectKey;
+use crate::views::judge::{Judge, restored};
+use crate::views::rows::AnomalyRows;
+use crate::views::verdict::StoredRow;
 use crate::windows::Windows;
 use crate::windows::group_hash::GroupHash;
 
@@ -45,6 +56,8 @@ struct WindowStage {
     name: String,
     stage: Box<dyn Stage>,
     split: Split,
+    /// Where detectors score its rows.
+    judged: Option<Judged>,
 }
 
 impl Assembly<'_> {
@@ -79,11 +92,18 @@ impl Assembly<'_> {
             if spec.output.events != EventsKept::None || !scorers.is_empty() {
                 rows.push(score_events(events.clone(), scorers, spec.output.events));
             }
-            for (number, WindowStage { name, stage, split }) in windows.into_iter().enumerate() {
+            let view_spec = ViewSpec { number: windows.len() as u16, first, metrics: self.detector_metrics() };
+            let mut judged_windows = Vec::new();
+            for (number, WindowStage { name, stage, split, judged }) in windows.into_iter().enumerate() {
                 let watch = StageWatch::new(shared.metrics.window(&spec.windows[number].name));
                 let hosted = Hosted { stage, number: number as u16, plan: spec.plan, watermarks: watermarks(), watch };
-                rows.push(host(events.clone(), route(share.worker, Some(split)), &name, hosted));
+                let stream = host(events.clone(), route(share.worker, Some(split)), &name, hosted);
+                match judged {
+                    Some(judged) => judged_windows.push((stream, judged)),
+                    None => rows.push(stream),
+                }
             }
+            rows.extend(view(judged_windows, view_spec));
             let rows = scope.concatenate(rows).probe_with(&flow);
             let reports = stage(rows, staging, clock, shared.clone());
             commit(reports, committer, shared.clone()).probe_with(&committed);
@@ -93,11 +113,13 @@ impl Assembly<'_> {
 
     fn windows(&self) -> Result<Vec<WindowStage>, PipelineError> {
         let events = self.spec.events.arrow();
+        let standing = AnomalyRows::new().restore(&self.state_of(STANDING)?)?;
         let build = |(index, window): (usize, &crate::windows::spec::WindowSpec)| {
             let table = Table::Windows(index as u16);
             let windows = Windows::new(window, &events, table)?;
             let scorers = self.scorers(&DetectorInput::Windows(window.name.clone()), &windows.schema())?;
             let name = format!("windows/{}", window.name);
+            let judged = self.judged(&scorers, &standing)?;
             let mut stage: Box<dyn Stage> = match scorers.is_empty() {
                 true => Box::new(windows),
                 false => Box::new(ScoredWindows { windows, scorers, table }),
@@ -107,19 +129,52 @@ impl Assembly<'_> {
             let hashes = Box::new(move |batch: &RecordBatch, hashes: &mut Vec<u64>| {
                 hashes.extend_from_slice(hash.of_rows(batch))
             });
-            Ok(WindowStage { name, stage, split: Split { columns: window.columns_needed(&events), hashes } })
+            let split = Split { columns: window.columns_needed(&events), hashes };
+            Ok(WindowStage { name, stage, split, judged })
         };
         self.spec.windows.iter().enumerate().map(build).collect()
+    }
+
+    /// What follows the anomalies of a window with these detectors. Each of those that stood is given back to the view by one worker, and
+    /// known to all.
+    fn judged(
+        &self,
+        scorers: &[Counted],
+        standing: &[(WindowAnomaly, StoredRow)],
+    ) -> Result<Option<Judged>, PipelineError> {
+        let Some(last) = scorers.last() else { return Ok(None) };
+        let names: Vec<&str> = scorers.iter().map(|counted| counted.scorer.name()).collect();
+        let schema = last.scorer.schema();
+        let cleared = names.iter().map(|name| Cleared::new(name, &schema)).collect::<Result<_, _>>()?;
+        let own: Vec<_> = standing.iter().filter(|(one, _)| names.contains(&one.detector.as_str())).cloned().collect();
+        let judge = Judge::new(self.spec.watermark.allowed_lateness, own.iter().map(|(one, _)| one.clone()));
+        let mine = own.into_iter().enumerate().filter(|(index, _)| index % self.share.workers == self.share.worker);
+        let restored = restored(mine.map(|(_, one)| one));
+        Ok(Some(Judged { judge, cleared, restored }))
+    }
+
+    fn detector_metrics(&self) -> BTreeMap<String, DetectorMetrics> {
+        let of = |LoadedDetector { spec, model }: &LoadedDetector| {
+            (spec.name.clone(), self.shared.metrics.detector(&spec.name, &model.version.to_string()))
+        };
+        self.spec.detectors.iter().map(of).collect()
     }
 
     /// What all workers of the last run kept of a stage.
     fn state_of(&self, name: &str) -> Result<Vec<RecordBatch>, PipelineError> {
         let mut batches = Vec::new();
         for object in self.start.state.iter().filter(|object| object.stage == name) {
-            let bytes = self.process.storage.get_exactly(&object.key, object.size, &object.sha256)?;
+            let bytes = self.kept(&object.key, object.size, &object.sha256)?;
             batches.extend(state::decode(&bytes)?);
         }
         Ok(batches)
+    }
+
+    /// An object of the checkpoint that this run goes on from.
+    fn kept(&self, key: &ObjectKey, size: u64, sha256: &Sha256) -> Result<Bytes, PipelineError> {
+        let storage = &self.process.storage;
+        let kept = storage.get_exactly(key, size, sha256);
+        kept.map_err(|error| checkpoint::log::missing(storage, self.start.generation(), error).into())
     }
 
     /// The detectors on these rows, in the order of the configuration.
@@ -157,7 +212,7 @@ impl Assembly<'_> {
         }
         let mine = self.start.staged.iter().enumerate();
         for (_, staged) in mine.filter(|(index, _)| index % self.share.workers == self.share.worker) {
-            let bytes = self.process.storage.get_exactly(&staged.key, staged.size, &staged.sha256)?;
+            let bytes = self.kept(&staged.key, staged.size, &staged.sha256)?;
             sink.restore(staged, bytes)?;
         }
         Ok(StagingSpec {
@@ -166,7 +221,7 @@ impl Assembly<'_> {
             generation,
             plan: spec.plan,
             watermarks: Watermarks::new(self.share.workers, spec.watermark.idle_retention),
-            stages: windows.iter().map(|window| window.name.clone()).collect(),
+            stages: windows.iter().map(|window| window.name.clone()).chain([STANDING.to_owned()]).collect(),
             has_outbox: spec.output.kafka.is_some(),
         })
     }

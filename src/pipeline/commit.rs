@@ -40,17 +40,19 @@ fn serve(
         if shared.failed() {
             return;
         }
-        match committer.commit(epoch, reports) {
-            Ok(checkpoint) => {
-                for file in &checkpoint.publish {
-                    shared.metrics.output.published(&file.table, file.size, file.rows);
-                }
-                // The operator is gone only if the run has failed.
-                let _ = done.send(epoch);
+        let committed = committer.commit(epoch, reports);
+        if let Ok(checkpoint) = &committed {
+            for file in &checkpoint.publish {
+                shared.metrics.output.published(&file.table, file.size, file.rows);
             }
-            Err(error) => shared.fail(error),
+            // The operator is gone only if the run has failed.
+            let _ = done.send(epoch);
         }
+        let has_failed = committed.map_err(|error| shared.fail(error)).is_err();
         let _ = wake.activate();
+        if has_failed {
+            return;
+        }
     }
 }
 

@@ -62,6 +62,7 @@ impl Hosted {
             });
             items.push(Item::Members { stage, memberships: self.stage.memberships() });
         }
+        items.push(Item::Ended(end));
         items
     }
 

@@ -22,6 +22,7 @@ pub mod spec;
 mod staging;
 mod start;
 pub mod surroundings;
+mod viewed;
 mod watch;
 mod watermarks;
 

@@ -20,6 +20,7 @@ use crate::domain::membership::Memberships;
 use crate::domain::table::{Rows, Table};
 use crate::pipeline::account::PartitionReport;
 use crate::pipeline::watermarks::Mark;
+use crate::stage::EpochEnd;
 
 /// One thing on an edge.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub enum Item {
     Found { target: usize, id: PartitionId, name: String },
     /// The end of an epoch at one source worker, addressed to one worker.
     Mark { target: usize, mark: Mark },
+    /// The end of an epoch everywhere, as a stage met it; behind all that the stage gave in it.
+    Ended(EpochEnd),
 }
 
 impl Item {
@@ -50,7 +53,8 @@ impl Item {
             | Item::Members { .. }
             | Item::Account(_)
             | Item::Found { .. }
-            | Item::Mark { .. } => 1,
+            | Item::Mark { .. }
+            | Item::Ended(_) => 1,
         }
     }
 }
@@ -75,6 +79,7 @@ enum Head {
     Account(PartitionReport),
     Found(usize, PartitionId, String),
     Mark(usize, Mark),
+    Ended(EpochEnd),
 }
 
 /// A table on the wire.
@@ -153,6 +158,7 @@ fn encode(items: &[Item]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
             Item::Account(account) => Head::Account(account.clone()),
             Item::Found { target, id, name } => Head::Found(*target, *id, name.clone()),
             Item::Mark { target, mark } => Head::Mark(*target, *mark),
+            Item::Ended(end) => Head::Ended(*end),
         });
         let batch = match item {
             Item::Events(batch) => batch,
@@ -161,7 +167,9 @@ fn encode(items: &[Item]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
                 bodies.extend_from_slice(bytes.as_deref().unwrap_or_default());
                 continue;
             }
-            Item::Members { .. } | Item::Account(_) | Item::Found { .. } | Item::Mark { .. } => continue,
+            Item::Members { .. } | Item::Account(_) | Item::Found { .. } | Item::Mark { .. } | Item::Ended(_) => {
+                continue;
+            }
         };
         let compact = compact(batch)?;
         let mut writer = StreamWriter::try_new(&mut bodies, &compact.schema())?;
@@ -194,6 +202,7 @@ fn decode(bytes: &[u8]) -> Result<Vec<Item>, Box<dyn std::error::Error>> {
                 Head::Account(account) => Item::Account(account),
                 Head::Found(target, id, name) => Item::Found { target, id, name },
                 Head::Mark(target, mark) => Item::Mark { target, mark },
+                Head::Ended(end) => Item::Ended(end),
             })
         })
         .collect()
@@ -245,9 +254,12 @@ mod tests {
         let mark =
             Mark { source: 1, live: Some(EventTime(5)), idle: None, reading: None, is_done: true, is_stopped: false };
         let state = bytes::Bytes::from_static(b"any bytes");
+        let (publish, retain) = (EventTime(7), EventTime::MIN);
+        let end = EpochEnd { epoch: crate::domain::ids::Epoch(4), is_checkpoint: true, publish, retain };
         let parcel = Parcel(vec![
             Item::Events(batch.slice(0, 1)),
             Item::Mark { target: 3, mark },
+            Item::Ended(end),
             Item::Rows(Rows { table: Table::Windows(2), batch: batch.clone() }),
             Item::State { stage: 4, part: "progress".into(), bytes: Some(state.clone()) },
             Item::State { stage: 4, part: "panes-1".into(), bytes: None },
@@ -263,6 +275,7 @@ mod tests {
             [
                 Item::Events(events),
                 Item::Mark { target: 3, mark: marked },
+                Item::Ended(ended),
                 Item::Rows(Rows { table: Table::Windows(2), batch: rows }),
                 Item::State { stage: 4, part: written, bytes: Some(bytes) },
                 Item::State { stage: 4, part: kept, bytes: None },
@@ -271,7 +284,7 @@ mod tests {
                 assert_eq!((events, more), (&batch.slice(0, 1), &batch.slice(1, 1)));
                 assert_eq!((rows, bytes), (&batch, &state));
                 assert_eq!((&written[..], &kept[..]), ("progress", "panes-1"));
-                assert_eq!(marked, &mark);
+                assert_eq!((marked, ended), (&mark, &end));
             }
             other => panic!("{other:?}"),
         }

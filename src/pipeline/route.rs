@@ -72,7 +72,7 @@ impl Distributor<Parcel> for Route {
                     self.split(&batch).into_iter().map(|(worker, batch)| (worker, Item::Events(batch))).collect()
                 }
                 Item::Found { target, .. } | Item::Mark { target, .. } => vec![(target, item)],
-                Item::Rows(_) | Item::State { .. } | Item::Members { .. } | Item::Account(_) => {
+                Item::Rows(_) | Item::State { .. } | Item::Members { .. } | Item::Account(_) | Item::Ended(_) => {
                     vec![(self.worker, item)]
                 }
             };

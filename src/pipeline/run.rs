@@ -21,6 +21,7 @@ use crate::pipeline::start::{self, Process, Source, Start, Terms};
 use crate::pipeline::surroundings::{Machine, Seat, Surroundings, Thread};
 use crate::pipeline::watch::Watch;
 use crate::stage::Share;
+use crate::views::standing;
 
 /// How long a worker sleeps at most; what wakes it earlier are messages, sources and uploads.
 const PARK: Duration = Duration::from_millis(100);
@@ -106,7 +107,9 @@ fn config(cluster: &Cluster) -> timely::Config {
             zerocopy: false,
         },
     };
-    timely::Config { communication, worker: timely::WorkerConfig::default() }
+    let mut worker = timely::WorkerConfig::default();
+    standing::configure(&mut worker);
+    timely::Config { communication, worker }
 }
 
 /// One worker from the agreement to the end; one of `workers` of this process.

@@ -97,7 +97,7 @@ impl Staging {
                     self.report.members.push((self.spec.stages[usize::from(stage)].clone(), memberships));
                 }
                 Item::Account(report) => self.report.partitions.push(report),
-                Item::Found { .. } => {}
+                Item::Found { .. } | Item::Ended(_) => {}
                 Item::Mark { mark, .. } => self.spec.watermarks.apply(mark),
                 Item::Events(_) => unreachable!("no edge brings events here: they become rows first"),
             }

@@ -7,44 +7,9 @@ use arrow::array::{
     TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
-use crate::domain::schema::time_type;
+use crate::domain::anomaly::{schema, why_fields, why_item};
 use crate::scoring::detector::FeatureShare;
-
-/// The schema of anomalies.
-pub fn schema() -> SchemaRef {
-    let field = |name: &str, data_type, nullable| Field::new(name, data_type, nullable);
-    Arc::new(Schema::new(vec![
-        field("time", time_type(), true),
-        field("window_start", time_type(), true),
-        field("window_end", time_type(), true),
-        field("key", DataType::Utf8, false),
-        field("detector", DataType::Utf8, false),
-        field("model", DataType::Utf8, false),
-        field("score", DataType::Float64, false),
-        field("threshold", DataType::Float64, false),
-        field("severity", DataType::Utf8, false),
-        field("why", DataType::List(why_item()), false),
-        field("partition", DataType::UInt64, true),
-        field("offset", DataType::Int64, true),
-        field("revision", DataType::Int32, false),
-        field("retracted", DataType::Boolean, false),
-    ]))
-}
-
-fn why_item() -> Arc<Field> {
-    Arc::new(Field::new("item", DataType::Struct(why_fields()), false))
-}
-
-fn why_fields() -> Fields {
-    Fields::from(vec![
-        Field::new("feature", DataType::Utf8, false),
-        Field::new("value", DataType::Float64, false),
-        Field::new("expected", DataType::Float64, true),
-        Field::new("share", DataType::Float64, false),
-    ])
-}
 
 /// How far beyond the threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

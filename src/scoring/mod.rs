@@ -3,6 +3,7 @@
 //! Promise: a row's score has the same bits in any batch, at any place, on any worker, with vector instructions or without.
 
 pub mod anomalies;
+pub mod cleared;
 pub mod detector;
 pub(crate) mod kernel;
 mod reference;

@@ -1,5 +1,6 @@
 //! A configured detector in the flow: batches of events or window rows in; the same rows with their scores, and the anomalies, out.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -17,9 +18,9 @@ use crate::scoring::anomalies::{self, Anomaly, Finder, Place};
 use crate::scoring::detector::{CHUNK_ROWS, Detector, takes_rows};
 
 /// Places in a window row; the group's columns follow from `FIRST_BY` up to `count`.
-const WINDOW_START: usize = 0;
-const WINDOW_END: usize = 1;
-const FIRST_BY: usize = 2;
+pub(super) const WINDOW_START: usize = 0;
+pub(super) const WINDOW_END: usize = 1;
+pub(super) const FIRST_BY: usize = 2;
 
 /// Why a detector cannot score the rows it is to score.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -115,9 +116,14 @@ impl Scorer {
         })
     }
 
+    /// Of the detector.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The column that tells whether a row is an anomaly.
     pub fn flag_column(&self) -> String {
-        format!("{}_is_anomaly", self.name)
+        flag_column(&self.name)
     }
 
     /// The schema of scored batches.
@@ -194,8 +200,8 @@ impl Scorer {
             }
             RowKind::Windows { by_end, revision } => {
                 let revision = batch.column(revision).as_primitive::<Int32Type>().value(row);
-                let by: Vec<String> = (FIRST_BY..by_end).map(|column| text_of(batch.column(column), row)).collect();
-                (Place::Window { start: time(WINDOW_START), end: time(WINDOW_END), revision }, by.join("/"))
+                let place = Place::Window { start: time(WINDOW_START), end: time(WINDOW_END), revision };
+                (place, group_text(batch, FIRST_BY..by_end, row))
             }
         }
     }
@@ -232,6 +238,21 @@ fn read<'a>(
                 *cell = if nulls.is_null(from + index) { f64::NAN } else { value };
             }
         }
+    }
+}
+
+/// The column in which a detector says what is an anomaly.
+pub(super) fn flag_column(detector: &str) -> String {
+    format!("{detector}_is_anomaly")
+}
+
+/// The key of a window's anomaly: its group. Where the group has several columns, a `/` stands between them; one inside of a value is
+/// written `\/`, so that two groups never have one key.
+pub(super) fn group_text(batch: &RecordBatch, by: Range<usize>, row: usize) -> String {
+    let texts: Vec<String> = by.map(|column| text_of(batch.column(column), row)).collect();
+    match &texts[..] {
+        [text] => text.clone(),
+        texts => texts.iter().map(|text| text.replace('\\', r"\\").replace('/', r"\/")).collect::<Vec<_>>().join("/"),
     }
 }
 
@@ -272,7 +293,7 @@ fn columns_of(
 fn scored_schema(spec: &DetectorSpec, input: &Schema, at: usize) -> Result<SchemaRef, ScoringError> {
     let added = [
         Field::new(format!("{}_score", spec.name), DataType::Float64, true),
-        Field::new(format!("{}_is_anomaly", spec.name), DataType::Boolean, true),
+        Field::new(flag_column(&spec.name), DataType::Boolean, true),
         Field::new(format!("{}_model", spec.name), text_type(), true),
     ];
     if let Some(twice) = added.iter().find(|field| input.index_of(field.name()).is_ok()) {

@@ -111,7 +111,7 @@ fn an_anomaly_names_its_event_and_explains_itself_in_the_users_units() {
     let scaler = Scaler::Standard { mean: vec![100.0, 0.0], deviation: vec![10.0, 1.0] };
     let batch = events(vec![Some(110.0), Some(100.0)], vec![Some(7), Some(1)]);
     let anomalies = scored(constant_model(features(&["rate", "syn"]), 1.0, scaler), batch).anomalies.unwrap();
-    assert_eq!(anomalies.schema(), anomalies::schema());
+    assert_eq!(anomalies.schema(), crate::domain::anomaly::schema());
     assert_eq!(
         rows(&anomalies),
         ["1970-01-01T00:00:00 - - pump flow iomt/3 3.0 1.0 medium \

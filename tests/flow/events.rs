@@ -78,6 +78,14 @@ fn event(at_ms: i64, device: &str, label: &str, level: f64, fields: &Fields, tai
     Event { at_ms, device: device.to_owned(), label: label.to_owned(), fields, line }
 }
 
+/// The same flow once more: this much earlier, and with another reading.
+pub fn again(event: &Event, behind_ms: i64, level: f64) -> Event {
+    let tail = event.line.find(r#","Header_Length""#).unwrap();
+    let fields = event.fields.iter().filter(|(name, _)| **name != "level").map(|(name, value)| (*name, *value));
+    let fields: Fields = fields.collect();
+    self::event(event.at_ms - behind_ms, &event.device, &event.label, level, &fields, &event.line[tail..])
+}
+
 type Fields = BTreeMap<&'static str, f64>;
 
 /// The label, the fields and the text behind the device of each recorded flow.

@@ -1,6 +1,6 @@
 //! Who listens to the topic of anomalies while the demo runs: which devices misbehave, since when, and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -16,6 +16,7 @@ struct Record {
     score: f64,
     threshold: f64,
     why: Vec<Reason>,
+    retracted: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -40,47 +41,73 @@ pub(super) struct Suspect {
 /// Everything heard so far.
 pub(super) struct Watch {
     reader: MockReader,
+    heard: Heard,
+}
+
+#[derive(Default)]
+struct Heard {
     suspects: BTreeMap<String, Suspect>,
+    /// The windows whose anomalies stand, by device and end.
+    standing: BTreeSet<(String, String)>,
 }
 
 impl Watch {
     pub(super) fn new(reader: MockReader) -> Watch {
-        Watch { reader, suspects: BTreeMap::new() }
+        Watch { reader, heard: Heard::default() }
     }
 
     /// Takes what has come.
     pub(super) fn listen(&mut self) {
         while let Some(payload) = self.reader.next() {
             if let Ok(record) = serde_json::from_slice::<Record>(&payload) {
-                hear(&mut self.suspects, record);
+                self.heard.hear(record);
             }
         }
     }
 
     /// Those that were found last, first.
     pub(super) fn latest(&self) -> Vec<&Suspect> {
-        let mut suspects: Vec<&Suspect> = self.suspects.values().collect();
+        let mut suspects: Vec<&Suspect> = self.heard.suspects.values().collect();
         suspects.sort_by(|a, b| b.last.cmp(&a.last).then_with(|| b.worst.total_cmp(&a.worst)));
         suspects
     }
 }
 
-fn hear(suspects: &mut BTreeMap<String, Suspect>, record: Record) {
-    let at = record.window_end.unwrap_or_default();
-    let worst = if record.threshold > 0.0 { record.score / record.threshold } else { f64::INFINITY };
-    let feature = record.why.into_iter().next().map_or_else(String::new, |reason| reason.feature);
-    let suspect = suspects.entry(record.key.clone()).or_insert_with(|| Suspect {
-        device: record.key,
-        since: at.clone(),
-        last: String::new(),
-        windows: 0,
-        worst: 0.0,
-        feature: String::new(),
-    });
-    suspect.windows += 1;
-    suspect.worst = suspect.worst.max(worst);
-    if at >= suspect.last {
-        (suspect.last, suspect.feature) = (at, feature);
+impl Heard {
+    fn hear(&mut self, record: Record) {
+        let at = record.window_end.unwrap_or_default();
+        let window = (record.key.clone(), at.clone());
+        if record.retracted {
+            self.standing.remove(&window);
+            self.forget(&record.key);
+            return;
+        }
+        let worst = if record.threshold > 0.0 { record.score / record.threshold } else { f64::INFINITY };
+        let feature = record.why.into_iter().next().map_or_else(String::new, |reason| reason.feature);
+        let suspect = self.suspects.entry(record.key.clone()).or_insert_with(|| Suspect {
+            device: record.key,
+            since: at.clone(),
+            last: String::new(),
+            windows: 0,
+            worst: 0.0,
+            feature: String::new(),
+        });
+        // A revision of an anomaly is no other window.
+        suspect.windows += u64::from(self.standing.insert(window));
+        suspect.worst = suspect.worst.max(worst);
+        if at >= suspect.last {
+            (suspect.last, suspect.feature) = (at, feature);
+        }
+    }
+
+    /// Counts a device's windows anew after a correction took one back; without any it is none that misbehaves.
+    fn forget(&mut self, device: &str) {
+        let windows = self.standing.iter().filter(|(of, _)| of == device).count() as u64;
+        if windows == 0 {
+            self.suspects.remove(device);
+        } else if let Some(suspect) = self.suspects.get_mut(device) {
+            suspect.windows = windows;
+        }
     }
 }
 
@@ -90,16 +117,16 @@ mod tests {
 
     #[test]
     fn a_device_is_known_by_its_first_window_its_last_and_its_worst() {
-        let mut suspects = BTreeMap::new();
-        let record = |end: &str, score: f64, feature: &str| -> Record {
+        let mut heard = Heard::default();
+        let record = |end: &str, score: f64, feature: &str, retracted: bool| -> Record {
             let text = format!(
                 r#"{{"key":"pump-0003","window_end":"2026-01-01T00:{end}:00.000000Z","score":{score},"threshold":2.0,
-                "why":[{{"feature":"{feature}","value":1.0,"expected":0.5,"share":0.9}}],"retracted":false}}"#
+                "why":[{{"feature":"{feature}","value":1.0,"expected":0.5,"share":0.9}}],"retracted":{retracted}}}"#
             );
             serde_json::from_str(&text).unwrap()
         };
         for (end, score, feature) in [("02", 3.0, "flow_mean"), ("05", 9.0, "rpm_mean"), ("04", 4.0, "flow_mean")] {
-            hear(&mut suspects, record(end, score, feature));
+            heard.hear(record(end, score, feature, false));
         }
         let wanted = Suspect {
             device: "pump-0003".to_owned(),
@@ -109,6 +136,14 @@ mod tests {
             worst: 4.5,
             feature: "rpm_mean".to_owned(),
         };
-        assert_eq!(suspects["pump-0003"], wanted);
+        assert_eq!(heard.suspects["pump-0003"], wanted);
+        heard.hear(record("04", 4.5, "flow_mean", false));
+        assert_eq!(heard.suspects["pump-0003"], wanted, "a revision is no other window");
+        heard.hear(record("04", 4.5, "flow_mean", true));
+        assert_eq!(heard.suspects["pump-0003"], Suspect { windows: 2, ..wanted });
+        for end in ["02", "05"] {
+            heard.hear(record(end, 1.0, "flow_mean", true));
+        }
+        assert!(heard.suspects.is_empty(), "all was taken back");
     }
 }

@@ -107,6 +107,8 @@ fn of_detectors(registry: &mut Registry, families: &Families) {
     registry.register("tidewatch_unscored", help, families.unscored.clone());
     let help = "Rows whose score is above the threshold";
     registry.register("anomalies_detected", help, families.anomalies.clone());
+    let help = "Anomalies of windows that were retracted because late events corrected the window";
+    registry.register("tidewatch_anomalies_retracted", help, families.retracted.clone());
     let help = "1 if the model of a configured detector is loaded, 0 if the pipeline runs without it";
     registry.register("tidewatch_detector_loaded", help, families.loaded.clone());
 }

@@ -121,6 +121,8 @@ pub struct DetectorMetrics {
     /// Rows whose score is not finite.
     pub unscored: Counter,
     pub anomalies: Counter,
+    /// Anomalies of windows that a correction took back.
+    pub retracted: Counter,
 }
 
 /// The handles that were given out, by their labels.
@@ -138,6 +140,7 @@ struct Families {
     scored: By<2, Counter>,
     unscored: By<2, Counter>,
     anomalies: By<2, Counter>,
+    retracted: By<2, Counter>,
     loaded: By<1, Gauge>,
 }
 
@@ -211,6 +214,7 @@ impl Metrics {
             scored: of.scored.get_or_create_owned(&labels),
             unscored: of.unscored.get_or_create_owned(&labels),
             anomalies: of.anomalies.get_or_create_owned(&labels),
+            retracted: of.retracted.get_or_create_owned(&labels),
         };
         named(&self.detectors, [name.to_owned(), model.to_owned()], make)
     }

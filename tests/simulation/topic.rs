@@ -1,0 +1,78 @@
+//! A topic with transactions: each checkpoint's rows at once or not at all, and only of the process that opened it last.
+
+use std::sync::{Arc, Mutex};
+
+use tidewatch::sinks::kafka::{AnomalyTopic, KafkaOutputError, Messages, Sent};
+
+use crate::store::Truth;
+use crate::turnstile::Turnstile;
+
+/// What a reader of committed records sees, in its order.
+#[derive(Debug, Default)]
+pub struct Topic {
+    owner: u64,
+    last: Option<u64>,
+    /// Idempotency key and row.
+    pub rows: Vec<(String, String)>,
+}
+
+/// A process's hold on the topic.
+pub struct Producer {
+    pub topic: Arc<Mutex<Topic>>,
+    pub truth: Arc<Truth>,
+    pub turnstile: Arc<Turnstile>,
+    pub faults: u32,
+    owner: u64,
+}
+
+impl Producer {
+    /// Fences off whoever had it, and tells which epoch was sent last.
+    pub fn open(
+        topic: &Arc<Mutex<Topic>>,
+        truth: &Arc<Truth>,
+        turnstile: &Arc<Turnstile>,
+        faults: u32,
+    ) -> (Producer, Option<u64>) {
+        let mut inner = topic.lock().unwrap();
+        inner.owner += 1;
+        let (topic, truth, turnstile) = (Arc::clone(topic), Arc::clone(truth), Arc::clone(turnstile));
+        (Producer { topic, truth, turnstile, faults, owner: inner.owner }, inner.last)
+    }
+
+    fn lost(epoch: u64) -> KafkaOutputError {
+        KafkaOutputError::Indeterminate { topic: "simulated".into(), sequence: epoch, cause: "no answer".into() }
+    }
+}
+
+impl AnomalyTopic for Producer {
+    fn send(&mut self, epoch: u64, rows: &Messages) -> Result<Sent, KafkaOutputError> {
+        let fate = self.turnstile.roll(1000);
+        // The process dies, or is not told.
+        let (dies, is_lost) = (fate < self.faults, fate < 2 * self.faults);
+        if dies && fate % 2 == 0 {
+            self.turnstile.die_here();
+        }
+        let mut topic = self.topic.lock().unwrap();
+        if topic.owner != self.owner {
+            return Err(KafkaOutputError::Fenced { transactional_id: "simulated".into() });
+        }
+        if topic.last.is_some_and(|last| last >= epoch) {
+            return Ok(Sent::AlreadyThere);
+        }
+        if rows.iter().next().is_none() {
+            return Ok(Sent::Nothing);
+        }
+        if !self.truth.watch().is_committed(epoch) {
+            self.truth.watch().report(format!("epoch {epoch} was sent, and no manifest holds it"));
+        }
+        topic.last = Some(epoch);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        topic.rows.extend(rows.iter().map(|row| (row.idempotency_key.to_owned(), text(row.value))));
+        drop(topic);
+        match (dies, is_lost) {
+            (true, _) => self.turnstile.die_here(),
+            (_, true) => Err(Producer::lost(epoch)),
+            _ => Ok(Sent::Committed { rows: rows.iter().count() }),
+        }
+    }
+}
