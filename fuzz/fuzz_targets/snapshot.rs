@@ -2,7 +2,6 @@
 
 #![no_main]
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
@@ -43,7 +42,7 @@ fn stage() -> Windows {
         aggregates: aggregates.into_iter().map(aggregate).collect(),
         allowed_lateness: Duration::from_secs(60),
     };
-    Windows::new(&spec, &Arc::clone(&schema.arrow()), Table::Windows(0)).expect("the window is sound")
+    Windows::new(&spec, &schema.arrow(), Table::Windows(0)).expect("the window is sound")
 }
 
 fuzz_target!(|bytes: &[u8]| {

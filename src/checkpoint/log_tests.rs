@@ -210,6 +210,22 @@ fn a_process_that_slept_for_long_neither_commits_nor_disturbs_the_row() {
 }
 
 #[test]
+fn a_process_knows_that_it_was_replaced_however_long_it_slept() {
+    // It claims the first, the second, or a later number; its successors go on by one, or until what follows its own was swept.
+    for (before, after) in [(0, 1), (0, 80), (1, 1), (1, 80), (9, 1), (9, 80)] {
+        let storage = Storage::in_memory().unwrap();
+        run(&storage, before * 10).unwrap();
+        let mut sleeper = CheckpointLog::open(storage.clone(), identity()).unwrap().log;
+        sleeper.confirm().unwrap();
+        step(&storage, &mut sleeper).unwrap();
+        sleeper.confirm().unwrap();
+        run(&storage, (before + 1 + after) * 10).unwrap();
+        let error = sleeper.confirm().unwrap_err();
+        assert!(matches!(error, CheckpointError::Superseded { .. }), "{before}, {after}: {error}");
+    }
+}
+
+#[test]
 fn the_row_is_chained_by_the_digests_of_its_manifests() {
     let storage = Storage::in_memory().unwrap();
     run(&storage, OFFSETS).unwrap();

@@ -34,7 +34,7 @@ Any key of the configuration can be overridden, by the environment and above it 
 Secrets come from the environment only: TIDEWATCH__SOURCE__KAFKA__LIBRDKAFKA__SASL_PASSWORD=…,
 or …_PASSWORD_FILE=/run/secrets/kafka. S3 accounts: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 
-Exit codes: 0 done, 1 it failed, 2 usage or configuration.";
+Exit codes: 0 done, 1 it failed or verify found a fault, 2 usage or configuration.";
 
 /// Streaming anomaly detection for device telemetry
 ///

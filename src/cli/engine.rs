@@ -204,6 +204,8 @@ fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> 
         detectors: detectors.into_iter().flatten().collect(),
         output: output(&settings.pipeline.name, &settings.output),
         plan: Plan::new(settings.pipeline.epoch, settings.pipeline.checkpoint_every),
+        watchdog: settings.pipeline.watchdog,
+        groups_max: settings.pipeline.groups_max,
         configuration: Fingerprint::of(settings).0,
     })
 }

@@ -11,6 +11,7 @@ mod committer;
 mod host;
 mod ingest;
 mod intake;
+mod overseer;
 mod parcel;
 pub mod plan;
 mod pool;
@@ -84,9 +85,15 @@ pub enum PipelineError {
     NothingToRedrive,
     #[error("what was quarantined is played again by one process alone")]
     RedriveAlone,
+    /// For a person to solve.
+    #[error(
+        "window `{window}` holds {groups} groups on one of {workers} workers, more than a worker's share of \
+         pipeline.groups_max = {groups_max}: if the keys are real, and there is memory for them, raise it"
+    )]
+    TooManyGroups { window: String, groups: usize, workers: usize, groups_max: usize },
     #[error("the last checkpoint was not committed within {} s of the stop; the next start goes on from the one before", waited.as_secs())]
     NotStopped { waited: std::time::Duration },
-    #[error("the thread that commits cannot be started")]
+    #[error("a thread cannot be started")]
     Thread(#[source] std::io::Error),
     #[error("a worker thread panicked")]
     Panicked,

@@ -33,6 +33,10 @@ pub struct PipelineSpec {
     pub detectors: Vec<LoadedDetector>,
     pub output: OutputSpec,
     pub plan: Plan,
+    /// How long nothing may move before the process ends itself.
+    pub watchdog: Duration,
+    /// Of each window, on all workers together: with more the run ends.
+    pub groups_max: usize,
     /// The keys of the configuration that state and tables depend on, with their values.
     pub configuration: BTreeMap<String, String>,
 }

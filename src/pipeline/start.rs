@@ -143,8 +143,11 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
     process.storage.sweep_probes(shared.surroundings.wall().0 - micros(PROBE_LONGEST))?;
     // Once running, a store that is away is waited for.
     let storage = process.storage.with_patience(shared.surroundings.patience());
-    let generation = opened.log.generation();
+    let log = opened.log.with_patience(shared.surroundings.patience());
     let resume = opened.resume;
+    let generation = log.generation();
+    // Whoever begins transactions ends those of the process before.
+    log.confirm()?;
     if let Source::Quarantine(redrive) = &process.source {
         redrive.look(spec, &storage, resume.as_deref())?;
     }
@@ -159,7 +162,7 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
     let writer = Writer { generation, worker: 0 };
     let partitions = resume.as_deref().map_or_else(BTreeMap::new, by_name);
     let mut committer = Committer {
-        log: opened.log,
+        log,
         storage,
         ledger: LedgerSink::new(writer, spec.output.publish_every, resume.as_deref()),
         configuration: identity.kept(resume.as_deref()),
@@ -173,6 +176,7 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
             Source::Kafka(client) if spec.until != Until::Closed => Some(client.clone()),
             _ => None,
         },
+        vitals: Arc::clone(&shared.metrics.vitals),
         surroundings: Arc::clone(&shared.surroundings),
     };
     if let Some(checkpoint) = resume.as_ref().filter(|checkpoint| sent.is_none_or(|sent| sent < checkpoint.epoch.0)) {

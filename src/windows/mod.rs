@@ -339,4 +339,8 @@ impl Stage for Windows {
     fn size(&self) -> StateSize {
         StateSize { windows: self.open_windows(), groups: self.groups.live(), bytes: self.state_bytes() }
     }
+
+    fn groups(&self) -> usize {
+        self.groups.live()
+    }
 }

@@ -11,10 +11,10 @@ use crate::domain::membership::Memberships;
 use crate::storage::key::ObjectKey;
 
 /// A row of the ledger with the file that holds it; the manifest in force holds those that are in none.
-#[derive(Clone, Debug)]
-pub struct Placed {
-    pub row: LedgerRow,
-    pub file: Option<ObjectKey>,
+#[derive(Clone, Copy, Debug)]
+pub struct Placed<'l> {
+    pub row: &'l LedgerRow,
+    pub file: Option<&'l ObjectKey>,
 }
 
 /// What the ledger says in all.
@@ -44,7 +44,7 @@ pub struct TableSums {
 }
 
 /// All rows in the order of their checkpoints. What cannot be read is a finding.
-pub fn gather(look: &Look, findings: &mut Vec<Finding>) -> Vec<Placed> {
+pub fn gather<'l>(look: &'l Look, findings: &mut Vec<Finding>) -> Vec<Placed<'l>> {
     let mut rows = Vec::new();
     for LedgerFile { file, digest, rows: read } in &look.ledger {
         let name = file.name();
@@ -55,18 +55,18 @@ pub fn gather(look: &Look, findings: &mut Vec<Finding>) -> Vec<Placed> {
         }
         match read {
             Ok(read) => {
-                rows.extend(read.iter().map(|row| Placed { row: row.clone(), file: Some(file.clone()) }));
+                rows.extend(read.iter().map(|row| Placed { row, file: Some(file) }));
             }
             Err(fault) => findings.push(Finding::LedgerUnreadable { file: file.clone(), fault: fault.clone() }),
         }
     }
-    rows.extend(look.open_rows().iter().map(|row| Placed { row: row.clone(), file: None }));
+    rows.extend(look.open_rows().iter().map(|row| Placed { row, file: None }));
     rows.sort_by_key(|placed| placed.row.sequence);
     rows
 }
 
 /// The rows are those that were written, in their order, and all of them.
-pub fn chained(rows: &[Placed], in_force: Option<&Checkpoint>, findings: &mut Vec<Finding>) {
+pub fn chained(rows: &[Placed<'_>], in_force: Option<&Checkpoint>, findings: &mut Vec<Finding>) {
     let mut chain = LedgerChain::empty();
     for Placed { row, file } in rows {
         if !chain.follow(row) {
@@ -76,7 +76,7 @@ pub fn chained(rows: &[Placed], in_force: Option<&Checkpoint>, findings: &mut Ve
                 }
                 Account::Table(account) => (account.table.clone(), String::new()),
             };
-            let (sequence, file) = (row.sequence, file.clone());
+            let (sequence, file) = (row.sequence, file.cloned());
             let place = Place(
                 [Some(place).filter(|place| !place.is_empty()), file.as_ref().map(ToString::to_string)]
                     .into_iter()
@@ -97,13 +97,13 @@ pub fn chained(rows: &[Placed], in_force: Option<&Checkpoint>, findings: &mut Ve
 }
 
 /// Every offset is in one checkpoint, and every table's rows and events are where they should be.
-pub fn balanced(rows: &[Placed], findings: &mut Vec<Finding>) -> Sums {
+pub fn balanced(rows: &[Placed<'_>], findings: &mut Vec<Finding>) -> Sums {
     let mut sums = Sums { rows: rows.len() as u64, ..Sums::default() };
     for rows in rows.chunk_by(|a, b| a.row.sequence == b.row.sequence) {
         sums.checkpoints += 1;
         let sequence = rows[0].row.sequence;
         let mut accepted = 0u64;
-        for account in rows.iter().filter_map(|placed| partition_of(&placed.row)) {
+        for account in rows.iter().filter_map(|placed| partition_of(placed.row)) {
             accepted = accepted.saturating_add(account.counts.accepted);
             partition(account, sequence, &mut sums, findings);
         }
@@ -260,10 +260,9 @@ mod tests {
     fn kinds(checkpoints: &[&[Account]]) -> Vec<String> {
         let mut chain = LedgerChain::empty();
         let accounts = (1..).zip(checkpoints).flat_map(|(at, accounts)| accounts.iter().map(move |one| (at, one)));
-        let rows: Vec<Placed> = accounts
-            .map(|(at, account)| chain.link(Sequence(at), Epoch(at), account.clone()))
-            .map(|row| Placed { row, file: None })
-            .collect();
+        let rows: Vec<LedgerRow> =
+            accounts.map(|(at, account)| chain.link(Sequence(at), Epoch(at), account.clone())).collect();
+        let rows: Vec<Placed> = rows.iter().map(|row| Placed { row, file: None }).collect();
         let mut findings = Vec::new();
         balanced(&rows, &mut findings);
         let kind = |finding: &Finding| serde_json::to_value(finding).unwrap()["kind"].as_str().unwrap().to_owned();

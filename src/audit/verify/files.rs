@@ -29,7 +29,7 @@ pub struct Needed {
 }
 
 /// The files that the ledger names, each once.
-pub fn named(rows: &[Placed], findings: &mut Vec<Finding>) -> BTreeMap<ObjectKey, Named> {
+pub fn named(rows: &[Placed<'_>], findings: &mut Vec<Finding>) -> BTreeMap<ObjectKey, Named> {
     let mut files: BTreeMap<ObjectKey, Named> = BTreeMap::new();
     for Placed { row, .. } in rows {
         let Account::Table(table) = &row.account else { continue };

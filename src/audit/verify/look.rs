@@ -4,6 +4,7 @@
 //! meanwhile, all is looked at again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -32,7 +33,7 @@ pub struct LedgerFile {
     /// The name that it has or will have.
     pub file: ObjectKey,
     pub digest: Sha256,
-    pub rows: Result<Vec<LedgerRow>, String>,
+    pub rows: Result<Arc<[LedgerRow]>, String>,
 }
 
 /// Everything but the rows of the tables.
@@ -161,7 +162,11 @@ fn ledger(
 
 fn ledger_file(file: &ObjectKey, bytes: Bytes) -> LedgerFile {
     let digest = Sha256::of(&bytes);
-    LedgerFile { file: file.clone(), digest, rows: ledger_rows::read(bytes).map_err(|fault| whole(&fault)) }
+    LedgerFile {
+        file: file.clone(),
+        digest,
+        rows: ledger_rows::read(bytes).map(Arc::from).map_err(|fault| whole(&fault)),
+    }
 }
 
 /// An error with its causes.

@@ -2,7 +2,7 @@
 //!
 //! Promise: every offset accounted for once, each accepted event counted in its windows, each row visible once, nothing missing that a
 //! manifest or the ledger names, and nothing there that they do not name; or a finding that says what is not so, and where. What is read is
-//! not trusted: whatever it holds gives findings, never a panic.
+//! not trusted: whatever it holds gives findings, never a panic. The ledger is held in memory, with some hundred bytes a row.
 
 pub mod accounts;
 mod content;

@@ -60,13 +60,13 @@ struct Again<'a> {
 /// Compares what the ledger says with what the source holds.
 pub fn compare(
     spec: &SourceSpec,
-    rows: &[Placed],
+    rows: &[Placed<'_>],
     findings: &mut Vec<Finding>,
     remarks: &mut Vec<Remark>,
 ) -> Result<(), AuditError> {
     let mut accounts: BTreeMap<String, Vec<(Sequence, &PartitionAccount)>> = BTreeMap::new();
     for placed in rows {
-        if let Some(account) = partition_of(&placed.row) {
+        if let Some(account) = partition_of(placed.row) {
             accounts.entry(account.partition.clone()).or_default().push((placed.row.sequence, account));
         }
     }
