@@ -116,7 +116,7 @@ fn windows_and_fields_may_come_and_go_and_a_new_window_begins_with_what_it_has_s
     add(&desk, "a", 61..101);
     run(&desk, &place, &["-w", "2"]).well();
     assert_eq!(windows(&place, "gone"), &numbered(&[0], "a", 20) | &numbered(&[80], "a", 20));
-    desk.start(&["verify", &place.url, "--deep", "--source", "tidewatch.toml"]).end().well();
+    desk.say(&["verify", &place.url, "--deep", "--source", "tidewatch.toml"]);
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn topics_that_come_go_return_and_change_places_are_read_once_and_keep_their_ids
     assert_eq!(found, of(&[("a", 3), ("b", 2), ("c", 3)]));
     assert!(more.iter().all(|(name, id)| all[name] == *id), "{more:?} {all:?}");
     assert_eq!(all.values().collect::<BTreeSet<_>>().len(), 6, "no id is given twice: {all:?}");
-    desk.start(&["verify", &place.url, "--deep"]).end().well();
+    desk.say(&["verify", &place.url, "--deep"]);
     configure(&desk, &source(&["d"]));
     run(&desk, &place, &[]).with(2, &["read from `kafka: b, a, c`, and the source is `kafka: d`"]);
     configure(&desk, &configuration(FILES, RATE, &window("ten", "10s")));

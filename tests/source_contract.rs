@@ -235,7 +235,7 @@ fn quarantined_records_keep_the_contract_wherever_their_rows_stand() {
     }
     let checkpoint: Checkpoint = serde_json::from_value(json!({
         "epoch": 1, "at": 0, "configuration": {}, "partitions": [], "state": [], "staged": waiting, "publish": due,
-        "ledger": { "open": [] }, "models": [],
+        "ledger": { "open": [] }, "chain": { "rows": 0, "digest": sha256 }, "models": [],
     }))
     .unwrap();
     check(&expected, |starts| {

@@ -152,6 +152,12 @@ fn is_same_source(manifest: &Manifest, ours: &str) -> bool {
     mode == our_mode && topics.iter().any(|topic| known.contains(topic))
 }
 
+/// Whether one output may have both texts in its row of manifests: which topics are named may change from one start to the next.
+pub fn may_follow(one: &str, other: &str) -> bool {
+    let mode = |source| topics_of(source).map(|(mode, _)| mode);
+    one == other || mode(one).is_some_and(|one| mode(other) == Some(one))
+}
+
 /// How topics are read, and which, where it is topics.
 fn topics_of(source: &str) -> Option<(&str, Vec<&str>)> {
     let (mode, topics) = source.split_once(KAFKA)?;
@@ -280,6 +286,14 @@ mod tests {
                 recovery => format!("{recovery:?}"),
             };
             assert!(told.contains(wanted), "{shown}…: {told}");
+        }
+    }
+
+    #[test]
+    fn manifests_of_one_output_name_one_source_or_topics_that_are_read_in_one_way() {
+        assert!(may_follow("kafka: a, b", "kafka: c") && may_follow("files: a", "files: a"));
+        for (one, other) in [("kafka: a", "replay of kafka: a"), ("files: a", "files: b"), ("kafka: a", "files: a")] {
+            assert!(!may_follow(one, other) && !may_follow(other, one), "{one} and {other}");
         }
     }
 

@@ -172,10 +172,7 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
         models: schedule(&terms),
         partitions: partitions.clone(),
         anomalies,
-        group: match &process.source {
-            Source::Kafka(client) if spec.until != Until::Closed => Some(client.clone()),
-            _ => None,
-        },
+        group: group(spec, process),
         vitals: Arc::clone(&shared.metrics.vitals),
         surroundings: Arc::clone(&shared.surroundings),
     };
@@ -202,6 +199,14 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
 
 fn by_name(checkpoint: &Checkpoint) -> BTreeMap<String, PartitionState> {
     checkpoint.partitions.iter().map(|partition| (partition.name.clone(), partition.clone())).collect()
+}
+
+/// Whose group hears of offsets: a replay moves nobody's.
+fn group(spec: &PipelineSpec, process: &Process) -> Option<Arc<KafkaClient>> {
+    match &process.source {
+        Source::Kafka(client) if spec.until != Until::Closed => Some(client.clone()),
+        _ => None,
+    }
 }
 
 /// The memberships that the last checkpoint left open in windows that are no longer configured.

@@ -146,8 +146,9 @@ impl Desk {
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}{said}", String::from_utf8_lossy(&output.stderr));
+        said
     }
 
     /// The processes of a cluster, on free ports of this machine.

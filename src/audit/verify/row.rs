@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::audit::verify::finding::Finding;
 use crate::audit::verify::look::{FoundManifest, whole};
 use crate::checkpoint::commit::oldest_kept;
+use crate::checkpoint::decide::may_follow;
 use crate::checkpoint::manifest::{Manifest, Sequence};
 use crate::checkpoint::places;
 
@@ -45,7 +46,9 @@ fn one(found: &FoundManifest, before: Option<&FoundManifest>, newest: Option<&Ma
         findings.push(Finding::ManifestUnlinked { sequence, file: file.clone(), wanted, found: has });
     }
     let owner = |manifest: &Manifest| format!("{}, reading {}", manifest.pipeline, manifest.source);
-    if let Some(newest) = newest.filter(|newest| owner(newest) != owner(manifest)) {
+    let is_ours =
+        |newest: &&Manifest| newest.pipeline == manifest.pipeline && may_follow(&newest.source, &manifest.source);
+    if let Some(newest) = newest.filter(|newest| !is_ours(newest)) {
         let (found, wanted) = (owner(manifest), owner(newest));
         findings.push(Finding::ManifestForeign { sequence, file, found, wanted });
     }
