@@ -104,4 +104,7 @@ pub trait Stage {
 
     /// Not for every batch: it may look at all of the state.
     fn size(&self) -> StateSize;
+
+    /// How many groups it holds: what grows where keys are made up. Quick.
+    fn groups(&self) -> usize;
 }

@@ -4,6 +4,7 @@
 //! one of them had slept.
 
 use std::thread::sleep;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -11,6 +12,7 @@ use crate::checkpoint::manifest::Sequence;
 use crate::checkpoint::places;
 use crate::storage::Storage;
 use crate::storage::error::StorageError;
+use crate::storage::patience::Patience;
 
 /// How a commit ended.
 #[derive(Debug)]
@@ -32,6 +34,7 @@ pub(super) enum Outcome {
 pub(super) fn commit(storage: &Storage, sequence: Sequence, body: &Bytes) -> Result<Outcome, StorageError> {
     let key = places::manifest(sequence);
     let mut attempts = storage.patience().start();
+    let hasty = storage.with_patience(Patience { budget: Duration::ZERO, ..storage.patience() });
     loop {
         let unknown = match storage.put_new(&key, body) {
             Ok(()) => break,
@@ -42,7 +45,12 @@ pub(super) fn commit(storage: &Storage, sequence: Sequence, body: &Bytes) -> Res
                 Err(StorageError::NotFound { .. }) => error,
                 Err(error) => error,
             },
-            Err(error @ StorageError::Indeterminate { .. }) => error,
+            // What lies there says who has written, if anything does; a way that loses every answer must not hide it.
+            Err(error @ StorageError::Indeterminate { .. }) => match hasty.get(&key) {
+                Ok(found) if found == *body => break,
+                Ok(found) => return Ok(Outcome::Lost(found)),
+                Err(_) => error,
+            },
             Err(error) => return Err(error),
         };
         match attempts.next_pause() {
@@ -78,7 +86,7 @@ pub(super) fn is_swept(sequence: Sequence, newest: Sequence) -> bool {
 ///
 /// Manifests are swept one by one from below (`CheckpointLog::sweep`), so one that is missing has no predecessor either. Only the
 /// first is never swept: it cannot be created twice, and after the second one a list has to decide.
-fn is_passed(storage: &Storage, sequence: Sequence) -> Result<bool, StorageError> {
+pub(super) fn is_passed(storage: &Storage, sequence: Sequence) -> Result<bool, StorageError> {
     match sequence.0 {
         1 => Ok(false),
         2 => {

@@ -11,8 +11,8 @@ use tracing::info;
 
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::balance;
-use crate::checkpoint::commit::{Outcome, commit, is_swept};
-use crate::checkpoint::decide::{Found, Identity, Recovery, decide};
+use crate::checkpoint::commit::{Outcome, commit, is_passed, is_swept};
+use crate::checkpoint::decide::{Conflict, Found, Identity, Recovery, decide};
 use crate::checkpoint::manifest::{
     Account, Checkpoint, Entry, FORMAT, LedgerRow, Manifest, PublishFile, Sequence, Token,
 };
@@ -21,6 +21,7 @@ use crate::checkpoint::places::{self, Generation, TABLE_FOLDERS};
 use crate::storage::digest::Sha256;
 use crate::storage::error::StorageError;
 use crate::storage::key::ObjectKey;
+use crate::storage::patience::Patience;
 use crate::storage::{Copied, Copy, Storage};
 
 /// The row of manifests, as its owner has it.
@@ -87,6 +88,15 @@ impl CheckpointLog {
         }
     }
 
+    /// The newest manifest, if there is one. Only reads.
+    pub fn newest(storage: &Storage) -> Result<Option<Manifest>, CheckpointError> {
+        match look(storage)?.found {
+            Found::Newest(manifest) => Ok(Some(*manifest)),
+            Found::Nothing | Found::TablesAlone { .. } => Ok(None),
+            Found::Unreadable { sequence, fault } => Err(Conflict::Unreadable { sequence, source: fault }.into()),
+        }
+    }
+
     fn claim(storage: &Storage, identity: &Identity) -> Result<Claim, CheckpointError> {
         let Look { found, row, digest } = look(storage)?;
         let carried = match &found {
@@ -138,6 +148,8 @@ impl CheckpointLog {
     /// What the last owner may have left undone.
     fn finish(&mut self) -> Result<(), CheckpointError> {
         let published = self.make_visible()?;
+        // Its writes that are under way look like leftovers.
+        self.confirm()?;
         let leftovers = self.storage.sweep_local()?;
         let orphans = self.orphans()?;
         let orphan_count = orphans.len();
@@ -157,6 +169,25 @@ impl CheckpointLog {
             }));
         }
         Ok(orphans)
+    }
+
+    /// The same hold with another patience.
+    pub fn with_patience(self, patience: Patience) -> CheckpointLog {
+        CheckpointLog { storage: self.storage.with_patience(patience), ..self }
+    }
+
+    pub fn patience(&self) -> Patience {
+        self.storage.patience()
+    }
+
+    /// An error if another process has taken over. Asked before what a manifest's number does not protect: one that slept must not put
+    /// out of action those who came after it.
+    pub fn confirm(&self) -> Result<(), CheckpointError> {
+        let sequence = self.next_sequence();
+        match self.storage.head(&places::manifest(sequence))?.is_some() || is_passed(&self.storage, sequence)? {
+            true => Err(CheckpointError::Superseded { sequence }),
+            false => Ok(()),
+        }
     }
 
     /// Under whose number objects are to be written.

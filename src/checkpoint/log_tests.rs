@@ -9,7 +9,7 @@ use super::*;
 use crate::checkpoint::chain::LedgerChain;
 use crate::checkpoint::decide::Conflict;
 use crate::checkpoint::manifest::{
-    Counts, Ledger, PartitionAccount, PartitionState, StagedRows, StateObject, WallTime,
+    Counts, Ledger, Outlook, PartitionAccount, PartitionState, StagedRows, StateObject, WallTime,
 };
 use crate::domain::ids::{Epoch, Offset, PartitionId};
 use crate::domain::trace::Trace;
@@ -84,6 +84,7 @@ fn step(storage: &Storage, log: &mut CheckpointLog) -> Result<(), CheckpointErro
     let committed = log.commit(Checkpoint {
         epoch,
         at: WallTime(0),
+        outlook: Outlook::Open,
         configuration: BTreeMap::new(),
         partitions: vec![partition],
         state,
@@ -206,6 +207,22 @@ fn a_process_that_slept_for_long_neither_commits_nor_disturbs_the_row() {
     step(&storage, &mut log).unwrap();
     let resume = CheckpointLog::open(storage, identity()).unwrap().resume.unwrap();
     assert_eq!(resume.partitions[0].next, Offset(2010));
+}
+
+#[test]
+fn a_process_knows_that_it_was_replaced_however_long_it_slept() {
+    // It claims the first, the second, or a later number; its successors go on by one, or until what follows its own was swept.
+    for (before, after) in [(0, 1), (0, 80), (1, 1), (1, 80), (9, 1), (9, 80)] {
+        let storage = Storage::in_memory().unwrap();
+        run(&storage, before * 10).unwrap();
+        let mut sleeper = CheckpointLog::open(storage.clone(), identity()).unwrap().log;
+        sleeper.confirm().unwrap();
+        step(&storage, &mut sleeper).unwrap();
+        sleeper.confirm().unwrap();
+        run(&storage, (before + 1 + after) * 10).unwrap();
+        let error = sleeper.confirm().unwrap_err();
+        assert!(matches!(error, CheckpointError::Superseded { .. }), "{before}, {after}: {error}");
+    }
 }
 
 #[test]

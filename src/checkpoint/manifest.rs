@@ -98,7 +98,10 @@ pub struct Checkpoint {
     #[serde(with = "EpochNumber")]
     pub epoch: Epoch,
     pub at: WallTime,
-    /// A hash by section of the configuration, for those sections that the state depends on.
+    /// What follows.
+    #[serde(default)]
+    pub outlook: Outlook,
+    /// The keys of the configuration that state and tables depend on, with their values.
     pub configuration: BTreeMap<String, String>,
     pub partitions: Vec<PartitionState>,
     pub state: Vec<StateObject>,
@@ -110,6 +113,19 @@ pub struct Checkpoint {
     /// The end of the chain of all rows of the ledger, those of this checkpoint included.
     pub chain: LedgerChain,
     pub models: Vec<ModelSchedule>,
+}
+
+/// What follows a checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outlook {
+    /// More of them, unless the process is gone.
+    #[default]
+    Open,
+    /// Nothing before the next start: the process ended in good order.
+    Stopped,
+    /// The same, and a replay has ended with every window closed. It stays so.
+    Closed,
 }
 
 /// How far a partition was read.

@@ -10,8 +10,14 @@ pub(crate) fn full(sequence: u64) -> Manifest {
     let key = |text: &str| ObjectKey::of(text.split('/'));
     let counts = Counts { read: 10, accepted: 8, too_late: 1, quarantined: 1, skipped: 2, lost: 3 };
     let (from, to) = (Offset(5), Offset(20));
-    let account =
-        PartitionAccount { partition: "t/0".into(), from, to, counts, trace: Trace(u64::MAX - 7), watermark: Some(-7) };
+    let account = PartitionAccount {
+        partition: "flows/0".into(),
+        from,
+        to,
+        counts,
+        trace: Trace(u64::MAX - 7),
+        watermark: Some(-7),
+    };
     let file = FileAccount { path: key("late/x.parquet"), rows: 3, size: 77, sha256 };
     let table = TableAccount {
         table: "late".into(),
@@ -28,9 +34,12 @@ pub(crate) fn full(sequence: u64) -> Manifest {
     let checkpoint = Checkpoint {
         epoch,
         at: WallTime(1_790_000_000_000_000),
-        configuration: BTreeMap::from([("event".into(), "ab12".into())]),
+        outlook: Outlook::Stopped,
+        configuration: [("windows.by_label.size", "10s"), ("event.fields.Rate", "float"), ("event.key", "device")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
         partitions: vec![PartitionState {
-            name: "t/0".into(),
+            name: "flows/0".into(),
             id: PartitionId(1 << 32),
             next: to,
             max_event_time: Some(i64::MAX - 1),
@@ -68,7 +77,7 @@ pub(crate) fn full(sequence: u64) -> Manifest {
         token: Token([7; 16]),
         previous: Some(sha256),
         pipeline: "iomt".into(),
-        source: "kafka".into(),
+        source: "kafka: flows".into(),
         entry: Entry::Checkpoint(Box::new(checkpoint)),
     }
 }

@@ -12,6 +12,7 @@ use crate::serve::PORT;
 use crate::settings::Argument;
 use crate::sources::simulator::RecordingFormat;
 
+use super::redrive::RedriveOptions;
 use super::simulate::Rate;
 use super::verify::VerifyOptions;
 
@@ -21,6 +22,7 @@ Examples:
   tidewatch check pipeline.toml                    all faults at once, with their cures
   tidewatch run pipeline.toml -w 4                 live, until Ctrl-C; resumes where it was
   tidewatch replay pipeline.toml --from day.ndjson the same results from a recording
+  tidewatch redrive pipeline.toml                  quarantined records again, once mended
   tidewatch import model.h5 scaler.json --to models/flows
   tidewatch train pipeline.toml --from calm.ndjson a model of your own
   tidewatch verify pipeline.toml --deep            is all of it there, and once?
@@ -53,6 +55,7 @@ pub(super) enum Verb {
     Demo(DemoOptions),
     Run(RunOptions),
     Replay(ReplayOptions),
+    Redrive(RedriveOptions),
     Check(CheckOptions),
     Import(ImportOptions),
     Simulate(SimulateOptions),

@@ -17,6 +17,7 @@ mod placement;
 mod probes;
 mod progress;
 mod recorded;
+mod redrive;
 mod replay;
 mod run;
 mod simulate;
@@ -52,6 +53,7 @@ pub fn main() -> ExitCode {
         Verb::Demo(options) => demo::demo(&options, is_quiet),
         Verb::Run(options) => run::run(&options),
         Verb::Replay(options) => replay::replay(&options, is_quiet),
+        Verb::Redrive(options) => redrive::redrive(&options, is_quiet),
         Verb::Check(options) => return check::check(&options).unwrap_or_else(|error| report(&error)),
         Verb::Import(options) => import::import(&options),
         Verb::Simulate(options) => simulate::simulate(&options, is_quiet),

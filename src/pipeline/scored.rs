@@ -144,4 +144,8 @@ impl<S: Stage> Stage for ScoredWindows<S> {
     fn size(&self) -> StateSize {
         self.windows.size()
     }
+
+    fn groups(&self) -> usize {
+        self.windows.groups()
+    }
 }

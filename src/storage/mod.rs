@@ -31,7 +31,7 @@ use crate::storage::digest::Sha256;
 use crate::storage::error::{Cause, StorageError};
 use crate::storage::key::ObjectKey;
 pub use crate::storage::open::{S3Account, S3Options};
-use crate::storage::patience::{Health, Patience};
+use crate::storage::patience::{Health, Patience, Standing};
 use crate::storage::remote::Remote;
 
 /// A place for objects. Clones share it.
@@ -144,6 +144,11 @@ impl Storage {
 
     pub fn patience(&self) -> Patience {
         self.patience
+    }
+
+    /// Whether it answers. Asks nobody.
+    pub fn standing(&self) -> Standing {
+        self.remote.health.standing()
     }
 
     /// Creates an object; one request only. `AlreadyExists` and `Indeterminate` do not say whose it is, or will be.

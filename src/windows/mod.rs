@@ -74,6 +74,9 @@ pub struct Windows {
     /// The last window that is published, and the last that is final. Neither ever falls.
     published_through: i64,
     final_through: i64,
+    /// The last window whose beginning may have been missed, where the window was added to a pipeline that had read before. It counts as
+    /// final from the start.
+    unseen_through: i64,
     /// The watermark behind `final_through`.
     retained: EventTime,
     late: LateEvents,
@@ -98,6 +101,7 @@ impl Windows {
             standings: Standings::default(),
             published_through: i64::MIN,
             final_through: i64::MIN,
+            unseen_through: i64::MIN,
             retained: EventTime::MIN,
             late: LateEvents::default(),
             members: Members::default(),
@@ -105,6 +109,15 @@ impl Windows {
             row_groups: Vec::new(),
             cell_runs: Vec::new(),
         })
+    }
+
+    /// Instead of `restore`, for a window that is new to a pipeline which has accepted events up to `newest`: whatever begins at or before
+    /// that would miss some of its events, and is never published.
+    pub fn begin_after(&mut self, newest: EventTime) {
+        if newest != EventTime::MIN {
+            let through = self.plan.grid.last_window(self.plan.grid.pane_of(newest.0));
+            (self.unseen_through, self.final_through, self.published_through) = (through, through, through);
+        }
     }
 
     /// Of the rows that it publishes.
@@ -306,7 +319,8 @@ impl Stage for Windows {
         self.publish(&due, before, output);
         self.drop_final();
         self.compact_complete();
-        self.late.leave(self.retained, output);
+        let seen_from = grid.end_of_last_pane(self.unseen_through);
+        self.late.leave(self.retained, seen_from, output);
     }
 
     fn snapshot(&mut self, tell: &mut dyn FnMut(StatePart)) {
@@ -324,5 +338,9 @@ impl Stage for Windows {
 
     fn size(&self) -> StateSize {
         StateSize { windows: self.open_windows(), groups: self.groups.live(), bytes: self.state_bytes() }
+    }
+
+    fn groups(&self) -> usize {
+        self.groups.live()
     }
 }

@@ -35,8 +35,19 @@ impl Place {
         Some(Place { url, arguments, options, _folder: None })
     }
 
+    /// The program reaches the store at this endpoint; who looks at what it left, as before.
+    pub fn behind(mut self, endpoint: &str) -> Place {
+        *self.arguments.last_mut().unwrap() = format!("output.s3.endpoint={endpoint}");
+        self
+    }
+
     pub fn open(&self) -> Storage {
         Storage::open(&self.url, &self.options, Patience::at_start()).unwrap()
+    }
+
+    /// Of the store, if it is on one.
+    pub fn endpoint(&self) -> Option<&str> {
+        self.options.endpoint.as_deref()
     }
 
     /// What is wrong with the output, as its stored bytes alone tell it.

@@ -195,8 +195,8 @@ impl Rows {
             column.ok_or_else(|| format!("it has no usable column `{name}`"))
         };
         let (partitions, reasons) = (text("partition")?, text("reason")?);
-        let final_window = LateReason::WindowFinal.to_string();
-        let is_counted = move |row: usize| reasons.value(row) != final_window;
+        let accepted = [LateReason::WindowFinal, LateReason::BeforeWindow].map(|reason| reason.to_string());
+        let is_counted = move |row: usize| !accepted.iter().any(|reason| reasons.value(row) == reason);
         for row in (0..batch.num_rows()).filter(|row| is_counted(*row)) {
             let key = (table.to_owned(), partitions.value(row).to_owned());
             *self.refused.entry(key).or_default() += 1;

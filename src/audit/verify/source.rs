@@ -3,7 +3,7 @@
 //! Promise: for each stretch of offsets between two checkpoints, the source holds as many records as were read, of the same lengths, of which
 //! as many are accepted, too late and quarantined, with the same event times. What values they hold is not compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::{Thread, current, park_timeout};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::audit::verify::finding::{Finding, Remark};
 use crate::checkpoint::manifest::{Counts, PartitionAccount, Sequence};
 use crate::decode::admission::Admission;
 use crate::decode::{Decode, Decoder};
-use crate::domain::ids::{Offset, PartitionId};
+use crate::domain::ids::{Offset, PartitionId, redriven_of};
 use crate::domain::raw::RawBatch;
 use crate::domain::schema::EventSchema;
 use crate::domain::time::EventTime;
@@ -70,6 +70,9 @@ pub fn compare(
             accounts.entry(account.partition.clone()).or_default().push((placed.row.sequence, account));
         }
     }
+    // What was played again is no partition of the source.
+    let names: BTreeSet<String> = accounts.keys().cloned().collect();
+    accounts.retain(|name, _| redriven_of(name).is_none_or(|original| !names.contains(original)));
     let begins: BTreeMap<&str, (Offset, Offset)> = accounts
         .iter()
         .filter_map(|(name, stretches)| Some((name.as_str(), (stretches.first()?.1.from, stretches.last()?.1.to))))
@@ -158,7 +161,8 @@ fn take(
                 remarks.push(Remark::SourceDeleted { partition: partition.name.clone(), from: to.0 });
             }
         }
-        Read::Found(_) => {}
+        // A source refuses nothing itself.
+        Read::Found(_) | Read::Refused(..) => {}
     }
 }
 
