@@ -213,7 +213,7 @@ fn damage_to_the_ledger_is_found() {
             std::fs::copy(&file, &twin).unwrap();
             key(output, &twin)
         });
-        found(Footers, "a file of the ledger is damaged", "ledger_unreadable", |output| {
+        found(Footers, "a file of the ledger is damaged", "ledger_edited", |output| {
             let file = file(output, "ledger", index);
             flip(&file, |length| length - 2);
             key(output, &file)

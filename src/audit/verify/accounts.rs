@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::audit::verify::finding::{Finding, Place};
-use crate::audit::verify::look::{LedgerFile, Look};
+use crate::audit::verify::look::{LedgerFile, Look, named_digest};
 use crate::checkpoint::chain::LedgerChain;
 use crate::checkpoint::manifest::{Account, Checkpoint, Counts, LedgerRow, PartitionAccount, Sequence, TableAccount};
 use crate::domain::ids::Offset;
@@ -47,8 +47,7 @@ pub struct TableSums {
 pub fn gather<'l>(look: &'l Look, findings: &mut Vec<Finding>) -> Vec<Placed<'l>> {
     let mut rows = Vec::new();
     for LedgerFile { file, digest, rows: read } in &look.ledger {
-        let name = file.name();
-        let wanted = name.strip_suffix(".parquet").and_then(|name| name.rsplit('-').next()).unwrap_or(name);
+        let wanted = named_digest(file);
         if wanted != digest.short() {
             let (file, wanted, found) = (file.clone(), wanted.to_owned(), digest.short());
             findings.push(Finding::LedgerEdited { file, wanted, found });

@@ -169,6 +169,12 @@ fn ledger_file(file: &ObjectKey, bytes: Bytes) -> LedgerFile {
     }
 }
 
+/// The digest that stands in a file's name.
+pub(super) fn named_digest(file: &ObjectKey) -> &str {
+    let name = file.name();
+    name.strip_suffix(".parquet").and_then(|name| name.rsplit('-').next()).unwrap_or(name)
+}
+
 /// An error with its causes.
 pub(super) fn whole(error: &dyn std::error::Error) -> String {
     let chain = std::iter::successors(Some(error), |error| error.source());
