@@ -101,10 +101,7 @@ fn newest(rows: Vec<Row>, table: &str, identity: &[&str]) -> Result<BTreeMap<Vec
             _ => drop(newest.insert(name, (revision, row))),
         }
     }
-    let stands = |row: &Row| {
-        row.get("window_start").is_none_or(|_| table != "anomalies" || row["window_start"] == Cell::Null)
-            && row.get("retracted").is_none_or(|retracted| *retracted == Cell::Int(0))
-    };
+    let stands = |row: &Row| row.get("retracted").is_none_or(|retracted| *retracted == Cell::Int(0));
     Ok(newest.into_iter().filter(|(_, (_, row))| stands(row)).map(|(name, (_, row))| (name, row)).collect())
 }
 
