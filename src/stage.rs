@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::Epoch;
+use crate::domain::membership::Memberships;
 use crate::domain::table::Rows;
 use crate::domain::time::EventTime;
 
@@ -95,9 +96,15 @@ pub trait Stage {
     /// is in memory twice. A part that is not told of is gone. Batches may differ in schema; each describes itself.
     fn snapshot(&mut self, tell: &mut dyn FnMut(StatePart));
 
+    /// What became of the events since the last call. Called right after `snapshot`.
+    fn memberships(&mut self) -> Memberships;
+
     /// Takes back what all parts of all workers held, keeping the keys of `share`. Called once, before the first batch.
     fn restore(&mut self, state: &[RecordBatch], share: Share) -> Result<(), RestoreError>;
 
     /// Not for every batch: it may look at all of the state.
     fn size(&self) -> StateSize;
+
+    /// How many groups it holds: what grows where keys are made up. Quick.
+    fn groups(&self) -> usize;
 }

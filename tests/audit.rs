@@ -8,6 +8,7 @@ use std::process::Command;
 
 use flow::tables;
 use tidewatch::audit::tables::Tables;
+use tidewatch::audit::verify::{Depth, verify};
 use tidewatch::audit::{anomalies, ledger};
 use tidewatch::storage::S3Options;
 use tidewatch::storage::Storage;
@@ -32,6 +33,7 @@ fn the_ledger_of_a_replay_balances_and_every_anomaly_is_read_as_it_was_written()
         .unwrap();
     assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
     let options = S3Options::default();
+    assert_eq!(verify(&url, &options, Depth::Rows, None).unwrap().findings, []);
     let read = Tables::open(&url, &options).unwrap();
     let storage = Storage::open(&url, &options, Patience::at_start()).unwrap();
 

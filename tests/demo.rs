@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use tidewatch::audit::tables::Tables;
+use tidewatch::audit::verify::{Depth, verify};
 use tidewatch::audit::{anomalies, ledger};
 use tidewatch::sources::simulator::Truth;
 use tidewatch::storage::S3Options;
@@ -58,6 +59,7 @@ fn the_report_is_what_the_files_hold_and_the_plain_lines_lead_to_it() {
     let tables = Tables::open(output.to_str().unwrap(), &S3Options::default()).unwrap();
     let balance = ledger::balance(&tables).unwrap();
     assert!(balance.is_zero() && report.contains("every one accounted for"), "{report}");
+    assert_eq!(verify(output.to_str().unwrap(), &S3Options::default(), Depth::Rows, None).unwrap().findings, []);
     let found = anomalies::newest(&tables).unwrap();
     let of = |device: &str| found.iter().filter(|anomaly| anomaly.key == device).count();
     for fault in truth.iter().filter(|fault| of(&fault.device) == 0) {
@@ -86,6 +88,7 @@ fn what_is_interrupted_leaves_a_readable_state_and_says_so() {
     let output = folder.path().join("tidewatch-demo");
     let tables = Tables::open(output.to_str().unwrap(), &S3Options::default()).unwrap();
     assert!(ledger::balance(&tables).unwrap().is_zero());
+    assert_eq!(verify(output.to_str().unwrap(), &S3Options::default(), Depth::Rows, None).unwrap().findings, []);
 }
 
 #[test]

@@ -56,6 +56,7 @@ impl Answers {
 }
 
 fn check_accounts(place: &Place, events: &Partitions) {
+    place.assert_whole("in the end");
     let accounts = tables::accounts(&place.open());
     for (partition, events) in events.iter().enumerate() {
         let account = &accounts[&partition];
@@ -127,6 +128,7 @@ fn an_interrupted_replay_goes_on_and_gives_the_same_bits() {
         (found > 2).then_some(())
     });
     killed.kill();
+    place.assert_whole("killed");
     desk.start(&place.with(&[&replay[..], &["-w", "3"]].concat())).end().well();
     answers(&place).check(&flows);
     check_accounts(&place, &flows);

@@ -194,6 +194,7 @@ fn what_retention_deleted_stops_the_run_unless_the_loss_may_be_recorded() {
     let told = ["offset 100", &topic.name, "partition 0", "250", "on_lost = \"continue\"", "another output"];
     desk.start(&once).end().with(1, &told);
     desk.start(&[&once[..], &["--set", "source.kafka.on_lost=continue"]].concat()).end().well();
+    place.assert_whole("with a loss that is recorded");
     let account = &tables::accounts(&place.open())[&0];
     assert_eq!((account.next, account.read, account.lost), (400, 250, 150));
 }

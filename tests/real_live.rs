@@ -13,7 +13,6 @@ use flow::program::{Desk, Program, configuration};
 use flow::tables::{self, Cell, Row};
 use flow::topic::Topic;
 use flow::{naive, until};
-use tidewatch::storage::Storage;
 
 const ROWS: usize = 20_000;
 const PARTITIONS: usize = 8;
@@ -27,14 +26,17 @@ fn committed(topic: &Topic, desk: &Desk, running: &mut [Program]) {
     });
 }
 
-/// Ends it without a warning, some time after its start: not to wait for anything.
-fn kill_after(program: Program, wait: Duration) {
+/// Ends it without a warning, some time after its start: not to wait for anything. What it leaves is whole.
+fn kill_after(program: Program, wait: Duration, place: &Place) {
     std::thread::park_timeout(wait);
     program.kill();
+    place.assert_whole("killed");
 }
 
 /// Each offset is in the ledger once, and each accepted one among the events once.
-fn check_nothing_lost_or_twice(storage: &Storage, sent: &Partitions) {
+fn check_nothing_lost_or_twice(place: &Place, sent: &Partitions) {
+    place.assert_whole("in the end");
+    let storage = &place.open();
     let admitted = naive::admit(sent);
     let accounts = tables::accounts(storage);
     for (partition, events) in sent.iter().enumerate() {
@@ -76,7 +78,7 @@ fn a_live_run_that_was_stopped_and_killed_equals_an_undisturbed_replay() {
     topic.send(&parts[1]);
     let mut random = Random(11);
     for workers in ["1", "3"] {
-        kill_after(desk.start(&run(workers)), Duration::from_millis(200 + random.below(2500)));
+        kill_after(desk.start(&run(workers)), Duration::from_millis(200 + random.below(2500)), &place);
     }
     // Two processes go on, are stopped, and one catches up with the rest.
     topic.send(&parts[2]);
@@ -93,7 +95,7 @@ fn a_live_run_that_was_stopped_and_killed_equals_an_undisturbed_replay() {
     committed(&topic, &desk, &mut running);
     let [program] = running;
     program.terminate().well();
-    check_nothing_lost_or_twice(&place.open(), &events::joined(&[sent, closers]));
+    check_nothing_lost_or_twice(&place, &events::joined(&[sent, closers]));
     let undisturbed = Place::local();
     desk.start(&undisturbed.with(&["replay", "tidewatch.toml", "--from", "kafka", "-q", "-w", "1"])).end().well();
     let (ours, theirs) = (windows(&place), windows(&undisturbed));
@@ -127,7 +129,7 @@ fn runs_up_to_what_is_there_go_on_where_the_last_one_ended() {
     once("3");
     // There is nothing more: a third run changes nothing.
     once("1");
-    check_nothing_lost_or_twice(&place.open(), &events::joined(&[sent, closers]));
+    check_nothing_lost_or_twice(&place, &events::joined(&[sent, closers]));
     desk.start(&undisturbed.with(&["replay", "tidewatch.toml", "--from", "kafka", "-q"])).end().well();
     assert_eq!(windows(&place), windows(&undisturbed));
 }
@@ -156,12 +158,13 @@ fn every_anomaly_is_on_its_topic_once_after_a_kill_and_a_resume() {
     until("anomalies on the topic", || (!anomalies.committed().is_empty()).then_some(()));
     topic.send(&parts[1]);
     program.kill();
-    kill_after(run("2"), Duration::from_millis(1500));
+    kill_after(run("2"), Duration::from_millis(1500), &place);
     topic.send(&parts[2]);
     let mut running = [run("2")];
     committed(&topic, &desk, &mut running);
     let [program] = running;
     program.terminate().well();
+    place.assert_whole("in the end");
     let rows = tables::rows(&place.open(), "anomalies", &["partition", "offset", "score"]);
     let bits = |row: &Row| if let Cell::Float(bits) = row["score"] { format!("{bits:x}") } else { panic!("no score") };
     let mut wanted: Vec<(String, i64, String)> =
@@ -207,7 +210,7 @@ fn partitions_added_while_running_are_read_from_their_beginning() {
     committed(&topic, &desk, &mut running);
     let [program] = running;
     program.terminate().well();
-    check_nothing_lost_or_twice(&place.open(), &events::joined(&[sent, closers]));
+    check_nothing_lost_or_twice(&place, &events::joined(&[sent, closers]));
     let undisturbed = Place::local();
     desk.start(&undisturbed.with(&["replay", "tidewatch.toml", "--from", "kafka", "-q"])).end().well();
     assert_eq!(windows(&place), windows(&undisturbed));

@@ -4,13 +4,21 @@
 mod testbed;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use serde_json::json;
 use testbed::{Seen, read_until};
 use tidewatch::broker::mock::MockBroker;
+use tidewatch::checkpoint::manifest::Checkpoint;
 use tidewatch::domain::ids::{Offset, PartitionId};
+use tidewatch::domain::raw::Form;
 use tidewatch::sources::files::{Compression, FileFormat, FilePartition, FileReader, FilesSpec, Location, discover};
 use tidewatch::sources::kafka::{KafkaClient, KafkaReader};
+use tidewatch::sources::quarantine::{Entry, Quarantine, QuarantineReader, Redriven};
 use tidewatch::sources::simulator::{Pace, Profile, SeededFaults, Simulator, SimulatorReader, SimulatorSpec};
 use tidewatch::sources::{Partition, Reader};
 use tidewatch::storage::Storage;
@@ -173,5 +181,73 @@ fn kafka_keeps_the_contract() {
         let client = KafkaClient::connect(&spec).unwrap();
         let ends = client.ends().unwrap();
         Box::new(KafkaReader::new(client, 0, 1, starts, Some(&ends), testbed::wake()).unwrap())
+    });
+}
+
+/// A file of quarantined rows: partition, offset, payload.
+fn quarantined(rows: &[(String, i64, String)]) -> Bytes {
+    let column = |texts: Vec<String>| Arc::new(StringArray::from(texts)) as ArrayRef;
+    let bytes = rows.iter().map(|(_, _, payload)| payload.as_bytes());
+    let columns = [
+        ("partition", column(rows.iter().map(|(partition, _, _)| partition.clone()).collect())),
+        ("offset", Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, offset, _)| *offset)))),
+        ("received", Arc::new(TimestampMicrosecondArray::from(vec![None::<i64>; rows.len()]).with_timezone("UTC"))),
+        ("reason", column(vec!["syntax".to_owned(); rows.len()])),
+        ("payload", Arc::new(BinaryArray::from_iter_values(bytes))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut file = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    file.into()
+}
+
+#[test]
+fn quarantined_records_keep_the_contract_wherever_their_rows_stand() {
+    let storage = Storage::in_memory().unwrap();
+    let (expected, _) = lines();
+    // Rows of all partitions in turn over seven files, so that neither offsets nor partitions follow each other.
+    let mut files = vec![Vec::new(); 7];
+    let mut entries: BTreeMap<PartitionId, Vec<Entry>> = BTreeMap::new();
+    for (id, records) in &expected {
+        for (index, (offset, text)) in records.iter().enumerate() {
+            let file = index * 5 % 7;
+            let (offset, row) = (Offset(*offset), files[file].len() as u32);
+            entries.entry(*id).or_default().push(Entry { offset, file: file as u32, row, is_chosen: true });
+            files[file].push((format!("t/{}", id.0), offset.0, text.clone()));
+        }
+    }
+    let key = |file: usize| ObjectKey::of(["quarantine", "date=2026-01-01", &format!("{file}.parquet")]);
+    let staged = |file: usize| ObjectKey::of(["_staging", &format!("{file}")]);
+    let sha256 = "0".repeat(64);
+    let (mut waiting, mut due) = (Vec::new(), Vec::new());
+    for (file, rows) in files.iter().enumerate() {
+        let stored = if file < 4 { key(file) } else { staged(file) };
+        storage.put(&stored, &quarantined(rows)).unwrap();
+        let (table, size, rows) = ("quarantine", 1, rows.len());
+        // The fifth is on its way, and so is one that has arrived; the others wait for a file.
+        match file {
+            3 | 4 => due.push(json!({ "table": table, "staged": staged(file), "target": key(file), "size": size, "sha256": sha256, "rows": rows })),
+            5.. => waiting.push(json!({ "table": table, "key": staged(file), "size": size, "sha256": sha256, "rows": rows, "oldest": 0 })),
+            _ => {}
+        }
+    }
+    let checkpoint: Checkpoint = serde_json::from_value(json!({
+        "epoch": 1, "at": 0, "configuration": {}, "partitions": [], "state": [], "staged": waiting, "publish": due,
+        "ledger": { "open": [] }, "models": [],
+    }))
+    .unwrap();
+    check(&expected, |starts| {
+        (5..7).for_each(|file| storage.put(&staged(file), &quarantined(&files[file])).unwrap());
+        let quarantine = Arc::new(Quarantine::open(storage.clone(), &checkpoint).unwrap());
+        assert_eq!(quarantine.files(), 7);
+        // Whoever writes the table makes files of them at any time, and then they go.
+        (5..7).for_each(|file| storage.delete(&staged(file)).unwrap());
+        let redriven = |(id, entries): (&PartitionId, &Vec<Entry>)| {
+            let partition = Partition { id: *id, name: format!("redrive/1/t/{}", id.0) };
+            Redriven { partition, form: Form::Objects, entries: entries.clone() }
+        };
+        Box::new(QuarantineReader::new(quarantine, entries.iter().map(redriven).collect(), starts))
     });
 }

@@ -1,7 +1,7 @@
 //! What a Kafka client tells about its connection while it runs: logged once per change, never once per attempt.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
@@ -24,8 +24,12 @@ pub enum LinkState {
     Refused(String),
 }
 
-/// The context of every Kafka client of ours.
-pub struct Link {
+/// The context of every Kafka client of ours. Clones share it: clients that follow each other tell of one connection.
+#[derive(Clone)]
+pub struct Link(Arc<Told>);
+
+/// What was told so far.
+struct Told {
     /// Who speaks, for the logs: "source", "anomalies output".
     role: &'static str,
     brokers: String,
@@ -40,41 +44,41 @@ pub struct Link {
 
 impl Link {
     pub fn new(role: &'static str, brokers: &str) -> Link {
-        Link {
+        Link(Arc::new(Told {
             role,
             brokers: brokers.to_string(),
             state: Mutex::new(LinkState::Unknown),
             troubled: AtomicBool::new(true),
             last_failure: Mutex::new(None),
             undelivered: Mutex::new(None),
-        }
+        }))
     }
 
     pub fn brokers(&self) -> &str {
-        &self.brokers
+        &self.0.brokers
     }
 
     pub fn state(&self) -> LinkState {
-        lock(&self.state).clone()
+        lock(&self.0.state).clone()
     }
 
     /// The broker answered.
     pub fn heard(&self) {
-        if !self.troubled.load(Ordering::Relaxed) {
+        if !self.0.troubled.load(Ordering::Relaxed) {
             return;
         }
-        let mut state = lock(&self.state);
+        let mut state = lock(&self.0.state);
         if !matches!(*state, LinkState::Unknown | LinkState::Up) {
-            tracing::info!(role = self.role, brokers = self.brokers, "kafka answers again");
+            tracing::info!(role = self.0.role, brokers = self.0.brokers, "kafka answers again");
         }
         *state = LinkState::Up;
-        self.troubled.store(false, Ordering::Relaxed);
+        self.0.troubled.store(false, Ordering::Relaxed);
     }
 
     /// Something is wrong with the connection, or with what came over it.
     pub fn trouble(&self, code: RDKafkaErrorCode, cause: &str) {
-        let mut state = lock(&self.state);
-        let written = lock(&self.last_failure).clone();
+        let mut state = lock(&self.0.state);
+        let written = lock(&self.0.last_failure).clone();
         let cause = match code {
             RDKafkaErrorCode::AllBrokersDown => written.as_deref().unwrap_or(cause),
             _ => cause,
@@ -92,19 +96,19 @@ impl Link {
         match (&*state, &next) {
             (LinkState::Down(_), LinkState::Down(_)) | (LinkState::Refused(_), _) => {}
             (_, LinkState::Refused(_)) => {
-                tracing::error!(role = self.role, brokers = self.brokers, cause, "kafka refuses the connection");
+                tracing::error!(role = self.0.role, brokers = self.0.brokers, cause, "kafka refuses the connection");
             }
-            _ => tracing::warn!(role = self.role, brokers = self.brokers, cause, "kafka does not answer"),
+            _ => tracing::warn!(role = self.0.role, brokers = self.0.brokers, cause, "kafka does not answer"),
         }
         if !matches!(*state, LinkState::Refused(_)) {
             *state = next;
         }
-        self.troubled.store(true, Ordering::Relaxed);
+        self.0.troubled.store(true, Ordering::Relaxed);
     }
 
     /// The first record that could not be delivered since the last call, and why.
     pub fn take_undelivered(&self) -> Option<String> {
-        lock(&self.undelivered).take()
+        lock(&self.0.undelivered).take()
     }
 }
 
@@ -120,16 +124,16 @@ impl ClientContext for Link {
         if facility == "FAIL" {
             // In front stands the name of a thread of librdkafka.
             let cause = message.split_once("]: ").map_or(message, |(_, cause)| cause);
-            *lock(&self.last_failure) = Some(cause.to_string());
+            *lock(&self.0.last_failure) = Some(cause.to_string());
         }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-                tracing::error!(role = self.role, facility, message, "librdkafka");
+                tracing::error!(role = self.0.role, facility, message, "librdkafka");
             }
             RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning if !routine => {
-                tracing::warn!(role = self.role, facility, message, "librdkafka");
+                tracing::warn!(role = self.0.role, facility, message, "librdkafka");
             }
-            _ => tracing::debug!(role = self.role, facility, message, "librdkafka"),
+            _ => tracing::debug!(role = self.0.role, facility, message, "librdkafka"),
         }
     }
 
@@ -164,7 +168,7 @@ impl ProducerContext for Link {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, message)) = result {
-            let mut first = lock(&self.undelivered);
+            let mut first = lock(&self.0.undelivered);
             if first.is_none() {
                 *first = Some(format!("{error} (topic `{}`)", message.topic()));
             }

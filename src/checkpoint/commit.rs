@@ -4,6 +4,7 @@
 //! one of them had slept.
 
 use std::thread::sleep;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -11,6 +12,7 @@ use crate::checkpoint::manifest::Sequence;
 use crate::checkpoint::places;
 use crate::storage::Storage;
 use crate::storage::error::StorageError;
+use crate::storage::patience::Patience;
 
 /// How a commit ended.
 #[derive(Debug)]
@@ -32,6 +34,7 @@ pub(super) enum Outcome {
 pub(super) fn commit(storage: &Storage, sequence: Sequence, body: &Bytes) -> Result<Outcome, StorageError> {
     let key = places::manifest(sequence);
     let mut attempts = storage.patience().start();
+    let hasty = storage.with_patience(Patience { budget: Duration::ZERO, ..storage.patience() });
     loop {
         let unknown = match storage.put_new(&key, body) {
             Ok(()) => break,
@@ -42,7 +45,12 @@ pub(super) fn commit(storage: &Storage, sequence: Sequence, body: &Bytes) -> Res
                 Err(StorageError::NotFound { .. }) => error,
                 Err(error) => error,
             },
-            Err(error @ StorageError::Indeterminate { .. }) => error,
+            // What lies there says who has written, if anything does; a way that loses every answer must not hide it.
+            Err(error @ StorageError::Indeterminate { .. }) => match hasty.get(&key) {
+                Ok(found) if found == *body => break,
+                Ok(found) => return Ok(Outcome::Lost(found)),
+                Err(_) => error,
+            },
             Err(error) => return Err(error),
         };
         match attempts.next_pause() {
@@ -64,6 +72,11 @@ pub(super) fn commit(storage: &Storage, sequence: Sequence, body: &Bytes) -> Res
 /// How many of the newest manifests are kept, besides the first. More than a few serve `verify`, and people.
 const KEPT: u64 = 64;
 
+/// The oldest manifest, the first aside, that stands in any row of which this is the newest.
+pub fn oldest_kept(newest: Sequence) -> Sequence {
+    Sequence((newest.0 + 1).saturating_sub(KEPT).max(2))
+}
+
 /// Whether a manifest may be swept once `newest` is there.
 pub(super) fn is_swept(sequence: Sequence, newest: Sequence) -> bool {
     sequence.0 > 1 && sequence.0.saturating_add(KEPT) <= newest.0
@@ -73,7 +86,7 @@ pub(super) fn is_swept(sequence: Sequence, newest: Sequence) -> bool {
 ///
 /// Manifests are swept one by one from below (`CheckpointLog::sweep`), so one that is missing has no predecessor either. Only the
 /// first is never swept: it cannot be created twice, and after the second one a list has to decide.
-fn is_passed(storage: &Storage, sequence: Sequence) -> Result<bool, StorageError> {
+pub(super) fn is_passed(storage: &Storage, sequence: Sequence) -> Result<bool, StorageError> {
     match sequence.0 {
         1 => Ok(false),
         2 => {

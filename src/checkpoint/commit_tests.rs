@@ -1,12 +1,10 @@
 //! The commit over a store that misbehaves by a seed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use object_store::memory::InMemory;
 
 use super::*;
-use crate::storage::patience::Patience;
 use crate::storage::simulated::{Faults, Simulated};
 
 /// One request an operation, so that the writers take turns between all requests.

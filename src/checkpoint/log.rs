@@ -10,8 +10,9 @@ use bytes::Bytes;
 use tracing::info;
 
 use crate::checkpoint::CheckpointError;
-use crate::checkpoint::commit::{Outcome, commit, is_swept};
-use crate::checkpoint::decide::{Found, Identity, Recovery, decide};
+use crate::checkpoint::balance;
+use crate::checkpoint::commit::{Outcome, commit, is_passed, is_swept};
+use crate::checkpoint::decide::{Conflict, Found, Identity, Recovery, decide};
 use crate::checkpoint::manifest::{
     Account, Checkpoint, Entry, FORMAT, LedgerRow, Manifest, PublishFile, Sequence, Token,
 };
@@ -20,6 +21,7 @@ use crate::checkpoint::places::{self, Generation, TABLE_FOLDERS};
 use crate::storage::digest::Sha256;
 use crate::storage::error::StorageError;
 use crate::storage::key::ObjectKey;
+use crate::storage::patience::Patience;
 use crate::storage::{Copied, Copy, Storage};
 
 /// The row of manifests, as its owner has it.
@@ -86,6 +88,15 @@ impl CheckpointLog {
         }
     }
 
+    /// The newest manifest, if there is one. Only reads.
+    pub fn newest(storage: &Storage) -> Result<Option<Manifest>, CheckpointError> {
+        match look(storage)?.found {
+            Found::Newest(manifest) => Ok(Some(*manifest)),
+            Found::Nothing | Found::TablesAlone { .. } => Ok(None),
+            Found::Unreadable { sequence, fault } => Err(Conflict::Unreadable { sequence, source: fault }.into()),
+        }
+    }
+
     fn claim(storage: &Storage, identity: &Identity) -> Result<Claim, CheckpointError> {
         let Look { found, row, digest } = look(storage)?;
         let carried = match &found {
@@ -137,6 +148,8 @@ impl CheckpointLog {
     /// What the last owner may have left undone.
     fn finish(&mut self) -> Result<(), CheckpointError> {
         let published = self.make_visible()?;
+        // Its writes that are under way look like leftovers.
+        self.confirm()?;
         let leftovers = self.storage.sweep_local()?;
         let orphans = self.orphans()?;
         let orphan_count = orphans.len();
@@ -156,6 +169,25 @@ impl CheckpointLog {
             }));
         }
         Ok(orphans)
+    }
+
+    /// The same hold with another patience.
+    pub fn with_patience(self, patience: Patience) -> CheckpointLog {
+        CheckpointLog { storage: self.storage.with_patience(patience), ..self }
+    }
+
+    pub fn patience(&self) -> Patience {
+        self.storage.patience()
+    }
+
+    /// An error if another process has taken over. Asked before what a manifest's number does not protect: one that slept must not put
+    /// out of action those who came after it.
+    pub fn confirm(&self) -> Result<(), CheckpointError> {
+        let sequence = self.next_sequence();
+        match self.storage.head(&places::manifest(sequence))?.is_some() || is_passed(&self.storage, sequence)? {
+            true => Err(CheckpointError::Superseded { sequence }),
+            false => Ok(()),
+        }
     }
 
     /// Under whose number objects are to be written.
@@ -219,9 +251,7 @@ impl CheckpointLog {
             _ => None,
         });
         let accounts: Vec<_> = accounts.collect();
-        let wrong = |partition: &str, fault: String| {
-            Err(CheckpointError::Unbalanced { partition: partition.to_string(), epoch, fault })
-        };
+        let wrong = |of: &str, fault: String| Err(CheckpointError::Unbalanced { of: of.to_string(), epoch, fault });
         for account in &accounts {
             if !account.is_balanced() {
                 return wrong(&account.partition, format!("{account:?}"));
@@ -244,7 +274,11 @@ impl CheckpointLog {
                 _ => {}
             }
         }
-        Ok(())
+        let accepted = accounts.iter().map(|account| account.counts.accepted).sum();
+        if let Err((table, fault)) = balance::windows(self.current.as_deref(), checkpoint, sequence, accepted) {
+            return wrong(table, fault);
+        }
+        balance::chain(self.current.as_deref(), checkpoint, sequence).or_else(|fault| wrong("ledger", fault))
     }
 
     /// Makes the files of a commit visible. Gives how many were made visible by this call.

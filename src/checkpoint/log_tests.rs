@@ -6,11 +6,13 @@ use std::time::Duration;
 use object_store::memory::InMemory;
 
 use super::*;
+use crate::checkpoint::chain::LedgerChain;
 use crate::checkpoint::decide::Conflict;
 use crate::checkpoint::manifest::{
-    Counts, Ledger, PartitionAccount, PartitionState, StagedRows, StateObject, WallTime,
+    Counts, Ledger, Outlook, PartitionAccount, PartitionState, StagedRows, StateObject, WallTime,
 };
 use crate::domain::ids::{Epoch, Offset, PartitionId};
+use crate::domain::trace::Trace;
 use crate::storage::S3Options;
 use crate::storage::patience::Patience;
 use crate::storage::simulated::{LastCall, Simulated};
@@ -42,6 +44,7 @@ fn step(storage: &Storage, log: &mut CheckpointLog) -> Result<(), CheckpointErro
     };
     let (key, size, sha256) = put(&|digest| generation.state(epoch, 0, "counter", digest), format!("{}", from + 10))?;
     let state = vec![StateObject { stage: "counter".into(), key, size, sha256 }];
+    let mut chain = before.as_ref().map_or(LedgerChain::empty(), |checkpoint| checkpoint.chain);
     let mut staged = before.map_or(Vec::new(), |checkpoint| checkpoint.staged.clone());
     let mut publish = Vec::new();
     if (from / 10) % 3 == 2 {
@@ -61,7 +64,14 @@ fn step(storage: &Storage, log: &mut CheckpointLog) -> Result<(), CheckpointErro
     }
     let counts = Counts { read: 10, accepted: 10, ..Counts::default() };
     let (name, to) = ("a".to_string(), Offset(from + 10));
-    let account = PartitionAccount { partition: name.clone(), from: Offset(from), to, counts, watermark: None };
+    let account = PartitionAccount {
+        partition: name.clone(),
+        from: Offset(from),
+        to,
+        counts,
+        trace: Trace(u64::MAX - 7),
+        watermark: None,
+    };
     let partition = PartitionState {
         name,
         id: PartitionId(0),
@@ -74,12 +84,14 @@ fn step(storage: &Storage, log: &mut CheckpointLog) -> Result<(), CheckpointErro
     let committed = log.commit(Checkpoint {
         epoch,
         at: WallTime(0),
+        outlook: Outlook::Open,
         configuration: BTreeMap::new(),
         partitions: vec![partition],
         state,
         staged,
         publish,
-        ledger: Ledger::Filed(vec![LedgerRow { sequence, epoch, account: Account::Partition(account) }]),
+        ledger: Ledger::Filed(vec![chain.link(sequence, epoch, Account::Partition(account))]),
+        chain,
         models: Vec::new(),
     })?;
     log.publish(&committed)?;
@@ -195,6 +207,22 @@ fn a_process_that_slept_for_long_neither_commits_nor_disturbs_the_row() {
     step(&storage, &mut log).unwrap();
     let resume = CheckpointLog::open(storage, identity()).unwrap().resume.unwrap();
     assert_eq!(resume.partitions[0].next, Offset(2010));
+}
+
+#[test]
+fn a_process_knows_that_it_was_replaced_however_long_it_slept() {
+    // It claims the first, the second, or a later number; its successors go on by one, or until what follows its own was swept.
+    for (before, after) in [(0, 1), (0, 80), (1, 1), (1, 80), (9, 1), (9, 80)] {
+        let storage = Storage::in_memory().unwrap();
+        run(&storage, before * 10).unwrap();
+        let mut sleeper = CheckpointLog::open(storage.clone(), identity()).unwrap().log;
+        sleeper.confirm().unwrap();
+        step(&storage, &mut sleeper).unwrap();
+        sleeper.confirm().unwrap();
+        run(&storage, (before + 1 + after) * 10).unwrap();
+        let error = sleeper.confirm().unwrap_err();
+        assert!(matches!(error, CheckpointError::Superseded { .. }), "{before}, {after}: {error}");
+    }
 }
 
 #[test]

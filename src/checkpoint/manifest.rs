@@ -10,12 +10,16 @@ use bytes::Bytes;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::chain::{LedgerChain, Link};
+use crate::checkpoint::seal::{self, SealFault};
 use crate::domain::ids::{Epoch, Offset, PartitionId};
+use crate::domain::membership::Memberships;
+use crate::domain::trace::Trace;
 use crate::storage::digest::{Sha256, hex, unhex};
 use crate::storage::key::ObjectKey;
 
-/// The format that is written, and the newest that is read.
-pub const FORMAT: u32 = 1;
+/// The format that is written and read.
+pub const FORMAT: u32 = 2;
 
 /// A manifest's place in the dense row of manifests, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -94,7 +98,10 @@ pub struct Checkpoint {
     #[serde(with = "EpochNumber")]
     pub epoch: Epoch,
     pub at: WallTime,
-    /// A hash by section of the configuration, for those sections that the state depends on.
+    /// What follows.
+    #[serde(default)]
+    pub outlook: Outlook,
+    /// The keys of the configuration that state and tables depend on, with their values.
     pub configuration: BTreeMap<String, String>,
     pub partitions: Vec<PartitionState>,
     pub state: Vec<StateObject>,
@@ -103,7 +110,22 @@ pub struct Checkpoint {
     /// Files that become visible with this manifest.
     pub publish: Vec<PublishFile>,
     pub ledger: Ledger,
+    /// The end of the chain of all rows of the ledger, those of this checkpoint included.
+    pub chain: LedgerChain,
     pub models: Vec<ModelSchedule>,
+}
+
+/// What follows a checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outlook {
+    /// More of them, unless the process is gone.
+    #[default]
+    Open,
+    /// Nothing before the next start: the process ended in good order.
+    Stopped,
+    /// The same, and a replay has ended with every window closed. It stays so.
+    Closed,
 }
 
 /// How far a partition was read.
@@ -154,12 +176,12 @@ impl Counts {
     /// The counts of this stretch and of another together.
     pub fn and(&self, more: &Counts) -> Counts {
         Counts {
-            read: self.read + more.read,
-            accepted: self.accepted + more.accepted,
-            too_late: self.too_late + more.too_late,
-            quarantined: self.quarantined + more.quarantined,
-            skipped: self.skipped + more.skipped,
-            lost: self.lost + more.lost,
+            read: self.read.saturating_add(more.read),
+            accepted: self.accepted.saturating_add(more.accepted),
+            too_late: self.too_late.saturating_add(more.too_late),
+            quarantined: self.quarantined.saturating_add(more.quarantined),
+            skipped: self.skipped.saturating_add(more.skipped),
+            lost: self.lost.saturating_add(more.lost),
         }
     }
 }
@@ -231,6 +253,7 @@ pub struct LedgerRow {
     #[serde(with = "EpochNumber")]
     pub epoch: Epoch,
     pub account: Account,
+    pub link: Link,
 }
 
 /// What a row of the ledger is about.
@@ -251,6 +274,8 @@ pub struct PartitionAccount {
     #[serde(with = "OffsetNumber")]
     pub to: Offset,
     pub counts: Counts,
+    /// Of the records that were read: for the source to be known again.
+    pub trace: Trace,
     /// Its watermark in the end; none before the first event.
     pub watermark: Option<i64>,
 }
@@ -264,11 +289,11 @@ impl PartitionAccount {
 }
 
 /// A table between two checkpoints.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableAccount {
     pub table: String,
-    /// Accepted events that were counted in.
-    pub events: u64,
+    /// Of a window's table: the events that it was computed of.
+    pub memberships: Option<Memberships>,
     /// Rows that the flow gave.
     pub rows: u64,
     /// Rows in the files that become visible with this checkpoint.
@@ -323,8 +348,12 @@ pub enum ManifestFault {
     Damaged(#[from] serde_json::Error),
     #[error("it calls itself number {found}")]
     Misplaced { found: Sequence },
-    #[error("its format is {found}, and this program reads formats up to {FORMAT}")]
+    #[error(
+        "its format is {found}, and this release reads {FORMAT}: use the release that wrote it, or begin another output"
+    )]
     Format { found: u32 },
+    #[error(transparent)]
+    Seal(#[from] SealFault),
 }
 
 impl Manifest {
@@ -343,7 +372,7 @@ impl Manifest {
     /// The stored form. Compact: a manifest is read by machines every few seconds, and by people through `jq`.
     pub fn to_bytes(&self) -> Bytes {
         // No map has keys that are not texts, and no `Serialize` of ours fails.
-        Bytes::from(serde_json::to_vec(self).expect("every field has a form in JSON"))
+        Bytes::from(seal::seal(serde_json::to_vec(self).expect("every field has a form in JSON")))
     }
 
     /// Reads a manifest back that was found at `sequence`.
@@ -352,12 +381,12 @@ impl Manifest {
         struct Header {
             format: u32,
         }
-        // First, so that what a newer program wrote is told as such and not as damage.
+        // First, so that what another release wrote is told as such and not as damage.
         let Header { format } = serde_json::from_slice(bytes)?;
-        if format == 0 || format > FORMAT {
+        if format != FORMAT {
             return Err(ManifestFault::Format { found: format });
         }
-        let manifest: Manifest = serde_json::from_slice(bytes)?;
+        let manifest: Manifest = serde_json::from_slice(&seal::unseal(bytes)?)?;
         if manifest.sequence != sequence {
             return Err(ManifestFault::Misplaced { found: manifest.sequence });
         }
@@ -380,4 +409,4 @@ impl Checkpoint {
 
 #[cfg(test)]
 #[path = "manifest_tests.rs"]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -10,11 +10,18 @@ pub(crate) fn full(sequence: u64) -> Manifest {
     let key = |text: &str| ObjectKey::of(text.split('/'));
     let counts = Counts { read: 10, accepted: 8, too_late: 1, quarantined: 1, skipped: 2, lost: 3 };
     let (from, to) = (Offset(5), Offset(20));
-    let account = PartitionAccount { partition: "t/0".into(), from, to, counts, watermark: Some(-7) };
+    let account = PartitionAccount {
+        partition: "flows/0".into(),
+        from,
+        to,
+        counts,
+        trace: Trace(u64::MAX - 7),
+        watermark: Some(-7),
+    };
     let file = FileAccount { path: key("late/x.parquet"), rows: 3, size: 77, sha256 };
     let table = TableAccount {
         table: "late".into(),
-        events: 0,
+        memberships: Some(Memberships { events: 8, given: 16, refused: 1, published: 5, open: 10 }),
         rows: 4,
         published: 3,
         superseded: 0,
@@ -22,12 +29,17 @@ pub(crate) fn full(sequence: u64) -> Manifest {
         files: vec![file],
     };
     let (sequence, epoch) = (Sequence(sequence), Epoch(412));
+    let mut chain = LedgerChain::empty();
+    let rows = [Account::Partition(account), Account::Table(table)].map(|account| chain.link(sequence, epoch, account));
     let checkpoint = Checkpoint {
         epoch,
         at: WallTime(1_790_000_000_000_000),
-        configuration: BTreeMap::from([("event".into(), "ab12".into())]),
+        outlook: Outlook::Stopped,
+        configuration: [("windows.by_label.size", "10s"), ("event.fields.Rate", "float"), ("event.key", "device")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
         partitions: vec![PartitionState {
-            name: "t/0".into(),
+            name: "flows/0".into(),
             id: PartitionId(1 << 32),
             next: to,
             max_event_time: Some(i64::MAX - 1),
@@ -52,10 +64,8 @@ pub(crate) fn full(sequence: u64) -> Manifest {
             sha256,
             rows: 3,
         }],
-        ledger: Ledger::Open(vec![
-            LedgerRow { sequence, epoch, account: Account::Partition(account) },
-            LedgerRow { sequence, epoch, account: Account::Table(table) },
-        ]),
+        ledger: Ledger::Open(rows.to_vec()),
+        chain,
         models: vec![ModelSchedule {
             detector: "flow".into(),
             versions: vec![ModelFrom { from: i64::MIN, version: "iomt/3".into() }],
@@ -67,7 +77,7 @@ pub(crate) fn full(sequence: u64) -> Manifest {
         token: Token([7; 16]),
         previous: Some(sha256),
         pipeline: "iomt".into(),
-        source: "kafka".into(),
+        source: "kafka: flows".into(),
         entry: Entry::Checkpoint(Box::new(checkpoint)),
     }
 }
@@ -81,11 +91,24 @@ fn a_manifest_comes_back_as_it_was_written() {
 }
 
 #[test]
-fn a_manifest_of_a_newer_format_is_told_from_a_damaged_one() {
-    let newer = br#"{"format": 2, "whatever": []}"#;
-    assert!(matches!(Manifest::from_bytes(newer, Sequence(3)), Err(ManifestFault::Format { found: 2 })));
-    let old = br#"{"format": 1, "sequence": 3}"#;
-    assert!(matches!(Manifest::from_bytes(old, Sequence(3)), Err(ManifestFault::Damaged(_))));
+fn a_manifest_of_another_format_is_told_from_a_damaged_one() {
+    for format in [1, 3] {
+        let other = format!(r#"{{"format": {format}, "whatever": []}}"#);
+        let told = Manifest::from_bytes(other.as_bytes(), Sequence(3));
+        assert!(matches!(told, Err(ManifestFault::Format { found }) if found == format));
+    }
+    let foreign = br#"{"format": 2, "sequence": 3}"#;
+    assert!(matches!(Manifest::from_bytes(foreign, Sequence(3)), Err(ManifestFault::Seal(SealFault::Missing))));
+}
+
+#[test]
+fn a_manifest_that_was_edited_by_one_byte_is_refused() {
+    let bytes = full(3).to_bytes();
+    for at in 0..bytes.len() {
+        let mut edited = bytes.to_vec();
+        edited[at] = if edited[at] == b'1' { b'2' } else { b'1' };
+        assert!(Manifest::from_bytes(&edited, Sequence(3)).is_err(), "byte {at}");
+    }
 }
 
 #[test]

@@ -4,12 +4,15 @@
 //! manifest that names them, and once; a start finds out what the last process had done, whatever stopped it. What the state and the rows
 //! mean is left to the stages and the sinks.
 
-mod commit;
+mod balance;
+pub mod chain;
+pub mod commit;
 pub mod decide;
 pub mod log;
 pub mod manifest;
-mod newest;
+pub mod newest;
 pub mod places;
+pub mod seal;
 pub mod state;
 
 use crate::checkpoint::decide::Conflict;
@@ -32,8 +35,8 @@ pub enum CheckpointError {
     #[error("it is not known whether manifest {sequence} was written")]
     Unknown { sequence: Sequence, source: StorageError },
     /// A bug of ours, met before it was written down.
-    #[error("the account of `{partition}` at epoch {epoch} is wrong: {fault}")]
-    Unbalanced { partition: String, epoch: Epoch, fault: String },
+    #[error("the account of `{of}` at epoch {epoch} is wrong: {fault}")]
+    Unbalanced { of: String, epoch: Epoch, fault: String },
     #[error("epoch {epoch} cannot be committed after epoch {last}")]
     Backwards { epoch: Epoch, last: Epoch },
     #[error("the machine has no random numbers to give")]

@@ -10,7 +10,7 @@ use crate::storage::error::StorageError;
 
 /// What there is of the row.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Row {
+pub struct Row {
     pub newest: Sequence,
     /// All that were listed.
     pub listed: BTreeSet<Sequence>,
@@ -20,7 +20,7 @@ pub(super) struct Row {
 ///
 /// A list may lag behind: looks from the newest listed number onwards find what it did not show. The first manifest is never swept, so
 /// where it stands a list that shows nothing is wrong, and is asked again.
-pub(super) fn find(storage: &Storage) -> Result<Option<Row>, StorageError> {
+pub fn find(storage: &Storage) -> Result<Option<Row>, StorageError> {
     let mut attempts = storage.patience().start();
     loop {
         let listed = storage.list(&places::manifests())?;

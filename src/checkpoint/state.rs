@@ -87,6 +87,22 @@ mod tests {
     }
 
     #[test]
+    fn a_length_beyond_the_bytes_is_an_error_and_not_a_reservation() {
+        let bytes = encode(&batches()[..1]).unwrap();
+        for length in [u64::MAX, 1 << 60, 1 << 40, bytes.len() as u64] {
+            let mut bomb = bytes.to_vec();
+            bomb[..LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+            assert!(decode(&bomb).is_err(), "{length}");
+        }
+        // Behind the first 8 bytes and the mark of the stream stands the length of its head.
+        for length in [i32::MAX, i32::MIN, -1, 1 << 30] {
+            let mut bomb = bytes.to_vec();
+            bomb[12..16].copy_from_slice(&length.to_le_bytes());
+            assert!(decode(&bomb).is_err(), "{length}");
+        }
+    }
+
+    #[test]
     fn state_that_is_cut_short_is_an_error_at_every_length() {
         let bytes = encode(&batches()[..1]).unwrap();
         for length in 1..bytes.len() {

@@ -12,7 +12,9 @@ use crate::serve::PORT;
 use crate::settings::Argument;
 use crate::sources::simulator::RecordingFormat;
 
+use super::redrive::RedriveOptions;
 use super::simulate::Rate;
+use super::verify::VerifyOptions;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,8 +22,10 @@ Examples:
   tidewatch check pipeline.toml                    all faults at once, with their cures
   tidewatch run pipeline.toml -w 4                 live, until Ctrl-C; resumes where it was
   tidewatch replay pipeline.toml --from day.ndjson the same results from a recording
+  tidewatch redrive pipeline.toml                  quarantined records again, once mended
   tidewatch import model.h5 scaler.json --to models/flows
   tidewatch train pipeline.toml --from calm.ndjson a model of your own
+  tidewatch verify pipeline.toml --deep            is all of it there, and once?
 
 Any key of the configuration can be overridden, by the environment and above it by --set:
   TIDEWATCH__OUTPUT__URL=s3://bucket/prefix tidewatch run pipeline.toml
@@ -30,7 +34,7 @@ Any key of the configuration can be overridden, by the environment and above it 
 Secrets come from the environment only: TIDEWATCH__SOURCE__KAFKA__LIBRDKAFKA__SASL_PASSWORD=…,
 or …_PASSWORD_FILE=/run/secrets/kafka. S3 accounts: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 
-Exit codes: 0 done, 1 it failed, 2 usage or configuration.";
+Exit codes: 0 done, 1 it failed or verify found a fault, 2 usage or configuration.";
 
 /// Streaming anomaly detection for device telemetry
 ///
@@ -51,11 +55,13 @@ pub(super) enum Verb {
     Demo(DemoOptions),
     Run(RunOptions),
     Replay(ReplayOptions),
+    Redrive(RedriveOptions),
     Check(CheckOptions),
     Import(ImportOptions),
     Simulate(SimulateOptions),
     Train(TrainOptions),
     Evaluate(EvaluateOptions),
+    Verify(VerifyOptions),
     Health(HealthOptions),
     Completions(CompletionsOptions),
     Manual(ManualOptions),

@@ -1,12 +1,13 @@
 //! Where the verbs meet the flow: what a verb has made of options and configuration is handed over here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::decide::Identity;
+use crate::checkpoint::manifest::{Manifest, Outlook};
 use crate::domain::detector::DetectorSpec;
 use crate::domain::schema::EventSchema;
 use crate::models::import::{ImportOptions, ImportedModel};
@@ -16,6 +17,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::stop::StopSignal;
 use crate::pipeline::PipelineError;
 use crate::pipeline::plan::Plan;
+use crate::pipeline::redrive::{self, RedriveSpec, Survey};
 use crate::pipeline::run;
 use crate::pipeline::scored::EventsKept;
 use crate::pipeline::spec::{Cluster, LoadedDetector, OutputSpec, PipelineSpec, SourceSpec, Until};
@@ -50,6 +52,8 @@ pub(super) enum Input {
     AsItStands,
     /// Recordings instead of the configured source; every window is closed at the end.
     Recordings(Vec<String>),
+    /// What the output holds of quarantined records.
+    Quarantine(Box<RedriveSpec>),
 }
 
 /// A flow to run.
@@ -89,19 +93,74 @@ pub(super) fn run(job: Job) -> anyhow::Result<Summary> {
     Ok(Summary { pipeline, output, took: begun.elapsed(), totals: metrics.totals(), refused: metrics.refused() })
 }
 
+/// What an output's quarantine holds, for a redrive of these reasons and partitions.
+pub(super) struct Quarantined {
+    pub(super) survey: Survey,
+    /// As it was looked at.
+    newest: Manifest,
+    output: OutputSpec,
+    pub(super) redrive: Box<RedriveSpec>,
+}
+
+impl Quarantined {
+    /// None if nothing was ever committed there.
+    pub(super) fn look(
+        settings: &Settings,
+        reasons: BTreeSet<String>,
+        partitions: BTreeSet<String>,
+    ) -> anyhow::Result<Option<Quarantined>> {
+        let output = output(&settings.pipeline.name, &settings.output);
+        let Some(newest) = redrive::newest(&output).map_err(judged)? else { return Ok(None) };
+        let Some(checkpoint) = newest.checkpoint() else { return Ok(None) };
+        let files = recordings(settings, &newest.source);
+        let redrive = Box::new(RedriveSpec { source: newest.source.clone(), reasons, partitions, files });
+        // No model has a part in what can be read.
+        let spec = Settings { detectors: Vec::new(), ..settings.clone() };
+        let spec = pipeline(&spec, &Input::Quarantine(redrive.clone()))?;
+        let survey = redrive::survey(&spec, &redrive, checkpoint).map_err(judged)?;
+        Ok(Some(Quarantined { survey, newest, output, redrive }))
+    }
+
+    /// Whether every window is closed: a replay has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.newest.checkpoint().is_some_and(|checkpoint| checkpoint.outlook == Outlook::Closed)
+    }
+
+    /// Whether somebody is at work there; waits for the next checkpoint if that cannot be seen at once.
+    pub(super) fn is_written(&self, patience: Duration) -> anyhow::Result<bool> {
+        redrive::is_written(&self.output, &self.newest, patience).map_err(judged)
+    }
+}
+
+/// Where the recordings are that an output was made of; none if it was made of anything else.
+fn recordings(settings: &Settings, source: &str) -> Option<FilesSpec> {
+    let named = source.strip_prefix("files: ")?;
+    let paths = match &settings.source {
+        SourceSection::Files(section) => section.paths.clone(),
+        SourceSection::Kafka(_) | SourceSection::Simulator(_) => named.split(", ").map(str::to_owned).collect(),
+    };
+    Some(files(paths, &settings.event, store_of_recordings(Some(&settings.source), Some(&settings.output))))
+}
+
 /// A failure that another command or configuration would spare is a refusal.
 fn judged(error: PipelineError) -> anyhow::Error {
-    use SourceError::{BadUrl, CompressedColumns, NothingMatches, Pattern, SameName};
+    use SourceError::{BadUrl, CompressedColumns, HeaderGone, NothingMatches, Pattern, SameName};
     let is_refusal = matches!(
         error,
         PipelineError::Checkpoint(CheckpointError::Conflict(_))
             | PipelineError::Source(
-                NothingMatches { .. } | Pattern { .. } | CompressedColumns { .. } | SameName { .. } | BadUrl { .. }
+                NothingMatches { .. }
+                    | Pattern { .. }
+                    | CompressedColumns { .. }
+                    | SameName { .. }
+                    | BadUrl { .. }
+                    | HeaderGone { .. }
             )
             | PipelineError::Storage(StorageError::BadUrl { .. })
             | PipelineError::Scoring(_)
             | PipelineError::ModelChanged { .. }
             | PipelineError::Finished { .. }
+            | PipelineError::NothingToRedrive
     );
     let error = anyhow::Error::from(error);
     if is_refusal { Refusal::new(told(&error)).into() } else { error }
@@ -117,6 +176,7 @@ fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> 
     let events: EventSchema = settings.event.schema.clone();
     let store = store_of_recordings(Some(&settings.source), Some(&settings.output));
     let source = match (input, &settings.source) {
+        (Input::Quarantine(redrive), _) => SourceSpec::Quarantine(RedriveSpec::clone(redrive)),
         (Input::Recordings(paths), _) => SourceSpec::Files(files(paths.clone(), &settings.event, store)),
         (_, SourceSection::Files(section)) => SourceSpec::Files(files(section.paths.clone(), &settings.event, store)),
         (_, SourceSection::Kafka(section)) => SourceSpec::Kafka(kafka(section)),
@@ -131,6 +191,7 @@ fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> 
         Input::Live => Until::Stopped,
         Input::Once => Until::CaughtUp,
         Input::AsItStands | Input::Recordings(_) => Until::Closed,
+        Input::Quarantine(_) => Until::Redriven,
     };
     let detectors: Vec<Option<LoadedDetector>> = settings.detectors.iter().map(load).collect::<anyhow::Result<_>>()?;
     Ok(PipelineSpec {
@@ -143,6 +204,8 @@ fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> 
         detectors: detectors.into_iter().flatten().collect(),
         output: output(&settings.pipeline.name, &settings.output),
         plan: Plan::new(settings.pipeline.epoch, settings.pipeline.checkpoint_every),
+        watchdog: settings.pipeline.watchdog,
+        groups_max: settings.pipeline.groups_max,
         configuration: Fingerprint::of(settings).0,
     })
 }
@@ -268,7 +331,7 @@ pub(super) fn kafka_output(pipeline: &str, url: &str, section: &KafkaOutputSecti
 pub(super) fn identity(settings: &Settings, input: &Input) -> anyhow::Result<Identity> {
     // No model has a part in it.
     let spec = pipeline(&Settings { detectors: Vec::new(), ..settings.clone() }, input)?;
-    Ok(Identity { source: spec.source_identity(), pipeline: spec.name, configuration: spec.configuration })
+    Ok(Identity::from(&spec))
 }
 
 /// Makes a model version.

@@ -17,11 +17,13 @@ mod placement;
 mod probes;
 mod progress;
 mod recorded;
+mod redrive;
 mod replay;
 mod run;
 mod simulate;
 mod summary;
 mod train;
+mod verify;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -51,11 +53,13 @@ pub fn main() -> ExitCode {
         Verb::Demo(options) => demo::demo(&options, is_quiet),
         Verb::Run(options) => run::run(&options),
         Verb::Replay(options) => replay::replay(&options, is_quiet),
+        Verb::Redrive(options) => redrive::redrive(&options, is_quiet),
         Verb::Check(options) => return check::check(&options).unwrap_or_else(|error| report(&error)),
         Verb::Import(options) => import::import(&options),
         Verb::Simulate(options) => simulate::simulate(&options, is_quiet),
         Verb::Train(options) => train::train(&options, is_quiet),
         Verb::Evaluate(options) => evaluate::evaluate(&options, is_quiet),
+        Verb::Verify(options) => return verify::verify(&options).unwrap_or_else(|error| report(&error)),
         Verb::Completions(options) => manual::completions(&options),
         Verb::Manual(options) => manual::manual(&options),
         Verb::Health(options) => health::health(&options),
@@ -63,10 +67,10 @@ pub fn main() -> ExitCode {
     done.map_or_else(|error| report(&error), |()| ExitCode::SUCCESS)
 }
 
-/// `check` and `demo` tell themselves what they meet, so their log is for those who ask for it.
+/// `check`, `verify` and `demo` tell themselves what they meet, so their log is for those who ask for it.
 fn verbosity(arguments: &Arguments) -> Verbosity {
     match (&arguments.verb, arguments.logs.verbosity()) {
-        (Verb::Check(_), Verbosity::Quiet | Verbosity::Normal) => Verbosity::Silent,
+        (Verb::Check(_) | Verb::Verify(_), Verbosity::Quiet | Verbosity::Normal) => Verbosity::Silent,
         (Verb::Demo(_), Verbosity::Normal) => Verbosity::Quiet,
         (_, verbosity) => verbosity,
     }

@@ -18,6 +18,13 @@ pub(super) struct Placement {
 const FIRST_PORT: usize = 2101;
 
 impl Placement {
+    /// One process.
+    pub(super) fn alone(workers: Option<u16>, configured: Option<usize>) -> Placement {
+        let default = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = workers.map(usize::from).or(configured).unwrap_or(default);
+        Placement { workers, hosts: Vec::new(), index: 0 }
+    }
+
     /// `configured` is `pipeline.workers`.
     pub(super) fn read(options: &PlacementOptions, configured: Option<usize>) -> Result<Placement, Refusal> {
         let (processes, index) = (usize::from(options.processes), usize::from(options.process));

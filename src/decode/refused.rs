@@ -16,9 +16,19 @@ use crate::domain::reject::Reject;
 use crate::domain::schema::time_type;
 use crate::domain::table::LateReason;
 
-/// The schema of `late` and `quarantine` rows in memory.
-pub fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
+/// The schema of `late` rows in memory.
+fn late_schema() -> SchemaRef {
+    Arc::new(Schema::new(fields()))
+}
+
+/// The schema of `quarantine` rows in memory: with the record's own key, for whoever plays it again.
+fn quarantine_schema() -> SchemaRef {
+    let key = Field::new("record_key", DataType::Binary, true);
+    Arc::new(Schema::new([fields(), vec![key]].concat()))
+}
+
+fn fields() -> Vec<Field> {
+    vec![
         Field::new("partition", DataType::UInt64, false),
         Field::new("offset", DataType::Int64, false),
         Field::new("received", time_type(), true),
@@ -26,7 +36,7 @@ pub fn schema() -> SchemaRef {
         Field::new("event_time", time_type(), true),
         Field::new("late_by", DataType::Float64, true),
         Field::new("payload", DataType::Binary, true),
-    ]))
+    ]
 }
 
 /// One row a refused record.
@@ -38,6 +48,7 @@ struct Builder<'a> {
     event_time: TimestampMicrosecondBuilder,
     late_by: Float64Builder,
     payload: BinaryBuilder,
+    record_key: BinaryBuilder,
 }
 
 impl<'a> Builder<'a> {
@@ -50,6 +61,7 @@ impl<'a> Builder<'a> {
             event_time: TimestampMicrosecondBuilder::new(),
             late_by: Float64Builder::new(),
             payload: BinaryBuilder::new(),
+            record_key: BinaryBuilder::new(),
         }
     }
 
@@ -61,6 +73,7 @@ impl<'a> Builder<'a> {
         self.reason.append_value(reason);
         self.event_time.append_option(event_time);
         self.late_by.append_option(late_by);
+        self.record_key.append_option(self.raw.key(record));
         match &self.raw.form {
             // What never had bytes is shown as an object, as it was read.
             Form::Columns(columns) => self.payload.append_value(row_as_json(columns, record)),
@@ -68,7 +81,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn finish(mut self) -> RecordBatch {
+    fn finish(mut self, schema: SchemaRef) -> RecordBatch {
         let offset = self.offset.finish();
         let rows = arrow::array::Array::len(&offset);
         let columns: Vec<ArrayRef> = vec![
@@ -79,8 +92,10 @@ impl<'a> Builder<'a> {
             Arc::new(self.event_time.finish().with_timezone("UTC")),
             Arc::new(self.late_by.finish()),
             Arc::new(self.payload.finish()),
+            Arc::new(self.record_key.finish()),
         ];
-        RecordBatch::try_new(schema(), columns).expect("the builders follow the schema")
+        let columns = columns[..schema.fields().len()].to_vec();
+        RecordBatch::try_new(schema, columns).expect("the builders follow the schema")
     }
 }
 
@@ -88,12 +103,9 @@ impl<'a> Builder<'a> {
 pub fn quarantine(raw: &RawBatch, rejects: &[Reject]) -> RecordBatch {
     let mut rows = Builder::new(raw);
     for reject in rejects {
-        match reject.reason.field() {
-            Some(field) => rows.push(reject.offset, &format!("{}: {field}", reject.reason.name()), None, None),
-            None => rows.push(reject.offset, reject.reason.name(), None, None),
-        }
+        rows.push(reject.offset, &reject.reason.to_string(), None, None);
     }
-    rows.finish()
+    rows.finish(quarantine_schema())
 }
 
 /// Rows for `late`.
@@ -103,5 +115,5 @@ pub fn late(raw: &RawBatch, events: &[TooLate]) -> RecordBatch {
     for event in events {
         rows.push(event.offset, &reason, Some(event.event_time.0), Some(event.late_by as f64 / 1e6));
     }
-    rows.finish()
+    rows.finish(late_schema())
 }

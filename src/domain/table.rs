@@ -28,6 +28,8 @@ pub enum LateReason {
     TooLate,
     /// Accepted, but its window had been dropped while its partition was idle beyond the cap.
     WindowFinal,
+    /// Accepted, but all its windows begin before the window was added to the configuration, and so were not seen whole.
+    BeforeWindow,
 }
 
 impl fmt::Display for LateReason {
@@ -35,6 +37,7 @@ impl fmt::Display for LateReason {
         f.write_str(match self {
             LateReason::TooLate => "too_late",
             LateReason::WindowFinal => "window_final",
+            LateReason::BeforeWindow => "before_window",
         })
     }
 }

@@ -7,3 +7,4 @@ pub mod panic;
 pub mod progress;
 pub mod stop;
 pub mod vitals;
+pub mod watchdog;

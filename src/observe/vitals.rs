@@ -4,9 +4,11 @@
 //! done, and the last commit not too old. What follows from either is for those who ask.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::observe::watchdog::Pace;
 
 /// How far a run has come. Only ever goes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +32,21 @@ pub struct Vitals {
     phase: AtomicU8,
     /// Milliseconds after `begun`; 0 where there was none.
     committed: AtomicU64,
+    /// Counts what was done; 0 before work begins.
+    done: AtomicU64,
+    /// How many wait for somebody outside.
+    waiting: AtomicUsize,
     pulses: Mutex<Vec<(usize, Arc<AtomicU64>)>>,
+}
+
+/// Somebody waits for an answer from outside, for as long as this is held.
+#[derive(Debug)]
+pub struct Waiting(Arc<Vitals>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A worker that steps. Once dropped, nothing is expected of it.
@@ -85,6 +101,8 @@ impl Default for Vitals {
             begun: Instant::now(),
             phase: AtomicU8::new(Phase::Starting as u8),
             committed: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
             pulses: Mutex::default(),
         }
     }
@@ -105,6 +123,21 @@ impl Vitals {
 
     pub fn committed(&self, at: Instant) {
         self.committed.fetch_max(millis(self.begun, at).max(1), Ordering::Relaxed);
+    }
+
+    /// Something moved: work began, an epoch went through, a checkpoint was committed.
+    pub fn moved(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn waits(self: &Arc<Vitals>) -> Waiting {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(Arc::clone(self))
+    }
+
+    /// For the watchdog.
+    pub fn pace(&self) -> Pace {
+        Pace { done: self.done.load(Ordering::Relaxed), waits: self.waiting.load(Ordering::Relaxed) > 0 }
     }
 
     pub fn look(&self, now: Instant) -> Signs {

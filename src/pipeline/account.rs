@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::manifest::{Counts, PartitionAccount, StateObject};
 use crate::domain::ids::{Offset, PartitionId};
+use crate::domain::membership::Memberships;
 use crate::domain::time::EventTime;
+use crate::domain::trace::Trace;
 use crate::sinks::parquet::Part;
 
 /// A partition's account between two checkpoints.
@@ -21,7 +23,8 @@ pub struct PartitionReport {
 impl PartitionReport {
     /// An account that begins at `from`.
     pub fn open(id: PartitionId, name: String, from: Offset) -> PartitionReport {
-        let account = PartitionAccount { partition: name, from, to: from, counts: Counts::default(), watermark: None };
+        let (counts, trace) = (Counts::default(), Trace::default());
+        let account = PartitionAccount { partition: name, from, to: from, counts, trace, watermark: None };
         PartitionReport { id, account, seen: None, has_ended: false }
     }
 
@@ -56,6 +59,8 @@ pub struct Report {
     pub partitions: Vec<PartitionReport>,
     pub state: Vec<StateObject>,
     pub tables: Part,
+    /// What became of the events in each window's stage, by table.
+    pub members: Vec<(String, Memberships)>,
     /// Every source worker is done: there will be no later checkpoint.
     pub is_last: bool,
 }

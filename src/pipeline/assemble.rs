@@ -17,7 +17,7 @@ use crate::observe::metrics::DetectorMetrics;
 use crate::pipeline::PipelineError;
 use crate::pipeline::commit::commit;
 use crate::pipeline::committer::Committer;
-use crate::pipeline::host::{Hosted, host};
+use crate::pipeline::host::{Bound, Hosted, host};
 use crate::pipeline::ingest::{Clock, IngestSpec, Ingested, Progressed, ingest};
 use crate::pipeline::route::{Split, route};
 use crate::pipeline::scored::{Counted, EventsKept, ScoredWindows, score_events};
@@ -96,7 +96,11 @@ impl Assembly<'_> {
             let mut judged_windows = Vec::new();
             for (number, WindowStage { name, stage, split, judged }) in windows.into_iter().enumerate() {
                 let watch = StageWatch::new(shared.metrics.window(&spec.windows[number].name));
-                let hosted = Hosted { stage, number: number as u16, plan: spec.plan, watermarks: watermarks(), watch };
+                let window = spec.windows[number].name.clone();
+                let (groups_max, workers, shared) = (spec.groups_max, share.workers, shared.clone());
+                let bound = Bound { window, groups_max, workers, shared };
+                let (number, watermarks) = (number as u16, watermarks());
+                let hosted = Hosted { stage, number, plan: spec.plan, watermarks, watch, bound };
                 let stream = host(events.clone(), route(share.worker, Some(split)), &name, hosted);
                 match judged {
                     Some(judged) => judged_windows.push((stream, judged)),
@@ -116,15 +120,20 @@ impl Assembly<'_> {
         let standing = AnomalyRows::new().restore(&self.state_of(STANDING)?)?;
         let build = |(index, window): (usize, &crate::windows::spec::WindowSpec)| {
             let table = Table::Windows(index as u16);
-            let windows = Windows::new(window, &events, table)?;
-            let scorers = self.scorers(&DetectorInput::Windows(window.name.clone()), &windows.schema())?;
+            let mut windows = Windows::new(window, &events, table)?;
             let name = format!("windows/{}", window.name);
+            let state = self.state_of(&name)?;
+            // Every checkpoint has state of every window: without any, it was added since.
+            if state.is_empty() {
+                windows.begin_after(self.start.newest_event());
+            }
+            let scorers = self.scorers(&DetectorInput::Windows(window.name.clone()), &windows.schema())?;
             let judged = self.judged(&scorers, &standing)?;
             let mut stage: Box<dyn Stage> = match scorers.is_empty() {
                 true => Box::new(windows),
                 false => Box::new(ScoredWindows { windows, scorers, table }),
             };
-            stage.restore(&self.state_of(&name)?, self.share)?;
+            stage.restore(&state, self.share)?;
             let mut hash = GroupHash::new(window, &events)?;
             let hashes = Box::new(move |batch: &RecordBatch, hashes: &mut Vec<u64>| {
                 hashes.extend_from_slice(hash.of_rows(batch))

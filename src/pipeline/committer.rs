@@ -8,12 +8,15 @@ use arrow::compute::concat_batches;
 
 use crate::checkpoint::log::CheckpointLog;
 use crate::checkpoint::manifest::{
-    Account, Checkpoint, Counts, LedgerRow, ModelSchedule, PartitionState, PublishFile, StateObject,
+    Account, Checkpoint, Counts, ModelSchedule, Outlook, PartitionState, PublishFile, StateObject,
 };
 use crate::checkpoint::state;
 use crate::domain::ids::{Epoch, Offset, PartitionId};
+use crate::domain::membership::Memberships;
+use crate::observe::vitals::Vitals;
 use crate::pipeline::PipelineError;
 use crate::pipeline::account::{PartitionReport, Report};
+use crate::pipeline::spec::Until;
 use crate::pipeline::staging::OUTBOX;
 use crate::pipeline::surroundings::Surroundings;
 use crate::sinks::kafka::{AnomalyTopic, Messages};
@@ -32,6 +35,11 @@ pub struct Committer {
     pub storage: Storage,
     pub ledger: LedgerSink,
     pub configuration: BTreeMap<String, String>,
+    pub until: Until,
+    /// What was counted in open windows whose tables are no longer made, until the ledger has it: it is dropped.
+    pub dropped: BTreeMap<String, u64>,
+    /// Of the last checkpoint.
+    pub outlook: Outlook,
     pub models: Vec<ModelSchedule>,
     /// Where the last checkpoint left the partitions.
     pub partitions: BTreeMap<String, PartitionState>,
@@ -39,6 +47,7 @@ pub struct Committer {
     pub anomalies: Option<Box<dyn AnomalyTopic>>,
     /// Whose group hears of offsets.
     pub group: Option<Arc<KafkaClient>>,
+    pub vitals: Arc<Vitals>,
     pub surroundings: Arc<dyn Surroundings>,
 }
 
@@ -50,19 +59,33 @@ impl Committer {
         let mut partitions: Vec<PartitionReport> = Vec::new();
         let mut state = Vec::new();
         let mut parts = Vec::new();
+        let mut members: BTreeMap<String, Memberships> = BTreeMap::new();
         for report in reports {
             partitions.extend(report.partitions);
             state.extend(report.state);
             parts.push(report.tables);
+            for (table, more) in report.members {
+                let sum = members.entry(table).or_default();
+                *sum = sum.and(more);
+            }
         }
         partitions.sort_by(|one, other| one.account.partition.cmp(&other.account.partition));
         let part = Part::merged(parts);
         for report in &partitions {
             self.advance(report);
         }
-        let rows = self.ledger_rows(epoch, &partitions, &part);
+        self.outlook = self.outlook_of(is_last, &partitions);
+        let events = partitions.iter().map(|report| report.account.counts.accepted).sum();
+        for (table, refused) in std::mem::take(&mut self.dropped) {
+            members.insert(table, Memberships { events, refused, ..Memberships::default() });
+        }
+        let accounts = partitions.iter().map(|report| Account::Partition(report.account.clone()));
+        let tables = table_accounts(&part, &members).into_iter().map(Account::Table);
+        let accounts = accounts.chain(tables).collect();
         let publication = if is_last { Publication::All } else { Publication::WhenDue };
-        let committed = self.add(epoch, state, part, rows, publication)?;
+        let committed = self.add(epoch, state, part, accounts, publication)?;
+        // What the group hears nobody protects: one that slept must not set it back.
+        self.log.confirm()?;
         let next: Vec<(PartitionId, Offset)> = partitions.iter().map(|report| (report.id, report.account.to)).collect();
         if let Some(group) = &self.group {
             group.commit(&next);
@@ -75,11 +98,12 @@ impl Committer {
         epoch: Epoch,
         state: Vec<StateObject>,
         part: Part,
-        rows: Vec<LedgerRow>,
+        accounts: Vec<Account>,
         publication: Publication,
     ) -> Result<Arc<Checkpoint>, PipelineError> {
         let at = self.surroundings.wall();
-        let ledger = self.ledger.on_checkpoint(rows, at, epoch, publication)?;
+        let place = (self.log.next_sequence(), epoch);
+        let ledger = self.ledger.on_checkpoint(accounts, place, at, publication)?;
         for object in &ledger.objects {
             self.storage.put(&object.key, &object.bytes)?;
         }
@@ -87,12 +111,14 @@ impl Committer {
         let committed = self.log.commit(Checkpoint {
             epoch,
             at,
+            outlook: self.outlook,
             configuration: self.configuration.clone(),
             partitions: self.partitions.values().cloned().collect(),
             state,
             staged: part.staged,
             publish,
             ledger: ledger.ledger,
+            chain: ledger.chain,
             models: self.models.clone(),
         })?;
         self.send(&committed.checkpoint)?;
@@ -124,8 +150,19 @@ impl Committer {
             self.partitions.values().map(|partition| (partition.id, partition.name.as_str())).collect();
         let name_of = |id: PartitionId| names.get(&id).map_or_else(|| id.0.to_string(), |name| (*name).to_owned());
         let messages = Messages::of(&rows, &name_of)?;
-        topic.send(checkpoint.epoch.0, &messages)?;
-        Ok(())
+        let _waiting = self.vitals.waits();
+        deliver(topic.as_mut(), &self.log, checkpoint.epoch, &messages)
+    }
+
+    /// A partition that has ended before has no report any more.
+    fn outlook_of(&self, is_last: bool, partitions: &[PartitionReport]) -> Outlook {
+        let closes = self.until == Until::Closed && partitions.iter().all(|report| report.has_ended);
+        match (self.outlook, is_last) {
+            (Outlook::Closed, _) => Outlook::Closed,
+            (_, true) if closes => Outlook::Closed,
+            (_, true) => Outlook::Stopped,
+            (_, false) => Outlook::Open,
+        }
     }
 
     fn advance(&mut self, report: &PartitionReport) {
@@ -145,15 +182,84 @@ impl Committer {
         state.ended = report.has_ended;
         state.totals = state.totals.and(&account.counts);
     }
+}
 
-    fn ledger_rows(&self, epoch: Epoch, partitions: &[PartitionReport], part: &Part) -> Vec<LedgerRow> {
-        let accepted = partitions.iter().map(|report| report.account.counts.accepted).sum::<u64>();
-        let counted = |table: &str| table == "events" || table.starts_with("windows/");
-        let events = part.tables.iter().filter(|counts| counted(&counts.table));
-        let events = events.map(|counts| (counts.table.clone(), accepted)).collect();
-        let accounts = partitions.iter().map(|report| Account::Partition(report.account.clone()));
-        let tables = table_accounts(part, &events).into_iter().map(Account::Table);
-        let sequence = self.log.next_sequence();
-        accounts.chain(tables).map(|account| LedgerRow { sequence, epoch, account }).collect()
+/// Sends until it is done, for as long as a store would be waited for.
+///
+/// The manifest decides whose the output is, not who began a transaction last: one that slept while it started may have taken the
+/// transactional id from its successor, who takes it back.
+fn deliver(
+    topic: &mut dyn AnomalyTopic,
+    log: &CheckpointLog,
+    epoch: Epoch,
+    messages: &Messages,
+) -> Result<(), PipelineError> {
+    let mut attempts = log.patience().start();
+    let mut error = match topic.send(epoch.0, messages) {
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    tracing::warn!(%epoch, %error, "anomalies were not sent, trying again");
+    loop {
+        log.confirm()?;
+        match attempts.next_pause() {
+            Some(pause) => std::thread::sleep(pause),
+            None => return Err(error.into()),
+        }
+        match topic.reopen().and_then(|()| topic.send(epoch.0, messages)) {
+            Ok(_) => break,
+            Err(again) => error = again,
+        }
+    }
+    tracing::info!(%epoch, waited_seconds = attempts.waited().as_secs_f64(), "anomalies are sent again");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::CheckpointError;
+    use crate::checkpoint::decide::Identity;
+    use crate::sinks::kafka::{KafkaOutputError, Sent};
+
+    /// Refuses until it was opened so many times.
+    struct Fenced {
+        opens_needed: usize,
+        sent: Vec<u64>,
+    }
+
+    impl AnomalyTopic for Fenced {
+        fn send(&mut self, epoch: u64, _: &Messages) -> Result<Sent, KafkaOutputError> {
+            if self.opens_needed > 0 {
+                return Err(KafkaOutputError::Fenced { transactional_id: "iomt".into() });
+            }
+            self.sent.push(epoch);
+            Ok(Sent::Committed { rows: 1 })
+        }
+
+        fn reopen(&mut self) -> Result<(), KafkaOutputError> {
+            self.opens_needed -= 1;
+            Ok(())
+        }
+    }
+
+    fn open(storage: &Storage) -> CheckpointLog {
+        let identity = Identity { pipeline: "iomt".into(), source: "files".into(), configuration: BTreeMap::new() };
+        CheckpointLog::open(storage.clone(), identity).unwrap().log
+    }
+
+    #[test]
+    fn a_fenced_producer_is_taken_back_by_the_owner_of_the_output_and_by_nobody_else() {
+        let storage = Storage::in_memory().unwrap();
+        let replaced = open(&storage);
+        let owner = open(&storage);
+        let fenced = || Fenced { opens_needed: 2, sent: Vec::new() };
+        let (mut topic, messages) = (fenced(), Messages::default());
+        deliver(&mut topic, &owner, Epoch(7), &messages).unwrap();
+        assert_eq!((topic.opens_needed, topic.sent), (0, vec![7]));
+        let mut topic = fenced();
+        let error = deliver(&mut topic, &replaced, Epoch(7), &messages).unwrap_err();
+        assert!(matches!(error, PipelineError::Checkpoint(CheckpointError::Superseded { .. })), "{error}");
+        assert_eq!((topic.opens_needed, topic.sent), (2, vec![]), "it takes nothing from its successor");
     }
 }

@@ -14,8 +14,10 @@ use timely::dataflow::operators::generic::operator::Operator;
 
 use crate::checkpoint::state;
 use crate::domain::ids::Epoch;
+use crate::pipeline::PipelineError;
 use crate::pipeline::parcel::{Item, Parcel};
 use crate::pipeline::plan::Plan;
+use crate::pipeline::shared::Shared;
 use crate::pipeline::watch::StageWatch;
 use crate::pipeline::watermarks::{Mark, Watermarks};
 use crate::stage::{Output, Stage, StatePart};
@@ -37,6 +39,33 @@ pub struct Hosted {
     pub plan: Plan,
     pub watermarks: Watermarks,
     pub watch: StageWatch,
+    pub bound: Bound,
+}
+
+/// How many groups a window may hold.
+pub struct Bound {
+    pub window: String,
+    /// On all workers together.
+    pub groups_max: usize,
+    pub workers: usize,
+    pub shared: Shared,
+}
+
+impl Bound {
+    /// What one worker may hold: its share and an eighth, for a hash spreads groups by chance.
+    fn of_worker(groups_max: usize, workers: usize) -> usize {
+        let share = groups_max.div_ceil(workers.max(1));
+        if workers > 1 { share.saturating_add(share / 8 + 16) } else { share }
+    }
+
+    /// Ends the run where there are more. What one epoch brings, which is bounded itself, may stand above it.
+    fn check(&self, groups: usize) {
+        let Bound { window, groups_max, workers, shared } = self;
+        if groups > Bound::of_worker(*groups_max, *workers) {
+            let (window, groups_max, workers) = (window.clone(), *groups_max, *workers);
+            shared.fail(PipelineError::TooManyGroups { window, groups, workers, groups_max });
+        }
+    }
 }
 
 impl Hosted {
@@ -51,6 +80,7 @@ impl Hosted {
         let end = self.watermarks.end(epoch, self.plan.is_checkpoint(epoch));
         let mut output = Output::default();
         self.stage.on_epoch_end(end, &mut output);
+        self.bound.check(self.stage.groups());
         let mut items = self.rows(output);
         if end.is_checkpoint {
             self.watch.size(self.stage.size());
@@ -60,6 +90,7 @@ impl Hosted {
                 let bytes = part.batches.map(|batches| state::encode(&batches).expect(ENCODES));
                 items.push(Item::State { stage, part: part.name, bytes });
             });
+            items.push(Item::Members { stage, memberships: self.stage.memberships() });
         }
         items.push(Item::Ended(end));
         items
@@ -122,4 +153,17 @@ where
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_worker_may_hold_all_groups_and_of_several_each_its_share_and_a_little() {
+        assert_eq!(Bound::of_worker(1_000_000, 1), 1_000_000);
+        assert_eq!(Bound::of_worker(1_000_000, 4), 250_000 + 31_250 + 16);
+        assert_eq!(Bound::of_worker(10, 4), 3 + 16);
+        assert_eq!(Bound::of_worker(usize::MAX, 2), usize::MAX / 2 + 1 + (usize::MAX / 2 + 1) / 8 + 16);
+    }
 }

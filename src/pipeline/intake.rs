@@ -10,6 +10,7 @@ use crate::decode::admission::Admission;
 use crate::decode::{Decode, Decoded, refused};
 use crate::domain::ids::{Offset, PartitionId};
 use crate::domain::raw::RawBatch;
+use crate::domain::reject::Reject;
 use crate::domain::table::{Rows, Table};
 use crate::domain::time::EventTime;
 use crate::domain::watermark::WatermarkSpec;
@@ -38,6 +39,8 @@ enum Phase {
 #[derive(Debug)]
 struct State {
     report: PartitionReport,
+    /// The name that its events know.
+    known_as: String,
     admission: Admission,
     phase: Phase,
     /// A file's watermark before it is read is the one that its first event will give it.
@@ -53,6 +56,8 @@ struct State {
 #[derive(Clone, Debug)]
 pub struct Begin {
     pub partition: Partition,
+    /// The name that its events know: its own, or that of the partition whose records it plays again.
+    pub known_as: String,
     pub next: Offset,
     /// The greatest event time accepted before; `MIN` at the beginning.
     pub seen: EventTime,
@@ -100,6 +105,7 @@ impl Intake {
             let id = begin.partition.id;
             let state = State {
                 report: PartitionReport::open(id, begin.partition.name, begin.next),
+                known_as: begin.known_as,
                 admission: Admission::new(&spec, begin.seen),
                 phase: Phase::Behind,
                 first: begin.first,
@@ -166,7 +172,10 @@ impl Intake {
                     let (raw, decoded) = job.finish(self.decoder.as_mut());
                     self.records(&raw, decoded, &mut items);
                 }
-                Some(Ahead::News(read)) => self.take(*read, now, &mut items),
+                Some(Ahead::News(read)) => {
+                    self.batches_ahead -= usize::from(matches!(*read, Read::Refused(..)));
+                    self.take(*read, now, &mut items);
+                }
                 None => break,
             }
         }
@@ -188,13 +197,17 @@ impl Intake {
                 match read {
                     Read::Records(raw) if raw.is_empty() => {}
                     Read::Records(raw) => {
-                        let name = self.state(raw.partition).report.account.partition.clone();
+                        let name = self.state(raw.partition).known_as.clone();
                         self.ahead.push_back(Ahead::Records(self.pool.post(raw, name)));
                         self.batches_ahead += 1;
                     }
                     Read::Found(partition) => {
                         self.begin(&partition);
                         self.ahead.push_back(Ahead::News(Box::new(Read::Found(partition))));
+                    }
+                    Read::Refused(raw, rejects) => {
+                        self.ahead.push_back(Ahead::News(Box::new(Read::Refused(raw, rejects))));
+                        self.batches_ahead += 1;
                     }
                     news => self.ahead.push_back(Ahead::News(Box::new(news))),
                 }
@@ -210,6 +223,7 @@ impl Intake {
     fn begin(&mut self, partition: &Partition) {
         let state = State {
             report: PartitionReport::open(partition.id, partition.name.clone(), Offset(0)),
+            known_as: partition.name.clone(),
             admission: Admission::new(&self.spec, EventTime::MIN),
             phase: Phase::New,
             first: EventTime::MIN,
@@ -234,6 +248,7 @@ impl Intake {
     fn take(&mut self, read: Read, now: Instant, items: &mut Vec<Item>) {
         match read {
             Read::Records(_) => unreachable!("records are ahead as jobs, never as news"),
+            Read::Refused(raw, rejects) => self.refused(&raw, &rejects, items),
             Read::CaughtUp { partition, next } => {
                 let state = self.state(partition);
                 state.report.skip_to(next);
@@ -280,6 +295,10 @@ impl Intake {
             *self.tally.quarantined.entry(reject.reason.name()).or_default() += 1;
         }
         state.count(raw, admitted.accepted.len(), admitted.too_late.len(), rejects.len() + admitted.early.len());
+        let trace = &mut state.report.account.trace;
+        (0..raw.len()).for_each(|record| trace.record(raw.offset(record), raw.payload(record).len()));
+        let accepted = admitted.accepted.offsets().iter().zip(admitted.accepted.times());
+        accepted.for_each(|(offset, time)| trace.event(Offset(*offset), *time));
         // What is refused does not move the watermark: a partition that brings nothing else must not hold back the others.
         if !admitted.accepted.is_empty() {
             state.phase = Phase::Behind;
@@ -296,9 +315,26 @@ impl Intake {
         }
     }
 
+    /// Records that nobody looks into: each stays quarantined for its reason.
+    fn refused(&mut self, raw: &RawBatch, rejects: &[Reject], items: &mut Vec<Item>) {
+        self.records += raw.len() as u64;
+        self.bytes += raw.bytes.len() as u64;
+        for reject in rejects {
+            *self.tally.quarantined.entry(reject.reason.name()).or_default() += 1;
+        }
+        let state = self.state(raw.partition);
+        state.count(raw, 0, 0, rejects.len());
+        let trace = &mut state.report.account.trace;
+        (0..raw.len()).for_each(|record| trace.record(raw.offset(record), raw.payload(record).len()));
+        items.push(Item::Rows(Rows { table: Table::Quarantine, batch: refused::quarantine(raw, rejects) }));
+    }
+
     /// This worker's mark at the end of an epoch.
     pub fn mark(&self, now: Instant) -> Mark {
         let (mut live, mut idle, mut reading) = (None, None, None);
+        if self.until == Until::Redriven {
+            return Mark { source: self.worker, live, idle, reading, is_done: false, is_stopped: false };
+        }
         let lower = |least: &mut Option<EventTime>, watermark: EventTime| {
             *least = Some(least.map_or(watermark, |least| least.min(watermark)));
         };

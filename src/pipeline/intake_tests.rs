@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::*;
 use crate::decode::Decoder;
 use crate::domain::raw::{Form, Offsets};
+use crate::domain::reject::RejectReason;
 use crate::domain::schema::{EventSchema, KeySource, TimeFormat, TimeSource};
 
 /// Hands on what it was given, one thing a call, and notes what it is told.
@@ -72,6 +73,7 @@ fn intake(until: Until, reads: Vec<Read>) -> (Intake, std::rc::Rc<std::cell::Ref
         record_bytes_max: 1000,
     };
     let begin = |id: u64| Begin {
+        known_as: format!("p{id}"),
         partition: Partition { id: PartitionId(id), name: format!("t/{id}") },
         next: Offset(0),
         seen: EventTime::MIN,
@@ -159,13 +161,44 @@ fn a_partition_that_has_more_to_read_holds_back_the_others_and_an_idle_one_does_
 #[test]
 fn at_the_end_of_a_replay_everything_closes_and_at_that_of_a_run_once_nothing_does() {
     let reads = || vec![records(0, &[(0, 100)]), ended(0, 1), ended(1, 0)];
-    for (until, wanted) in [(Until::Closed, "live max idle none"), (Until::CaughtUp, "live 98 idle min")] {
+    let wanted = [
+        (Until::Closed, "live max idle none"),
+        (Until::CaughtUp, "live 98 idle min"),
+        (Until::Redriven, "live none idle none"),
+    ];
+    for (until, wanted) in wanted {
         let (mut intake, _) = intake(until, reads());
         assert!(!intake.is_exhausted());
         read_all(&mut intake, Instant::now());
         assert!(intake.is_exhausted());
         assert_eq!(mark(&intake, Instant::now()), wanted);
     }
+}
+
+#[test]
+fn what_is_played_again_moves_no_watermark_and_is_judged_by_its_own() {
+    let passed_over = match records(0, &[(7, 100), (8, 100)]) {
+        Read::Records(raw) => {
+            let reject = |offset| Reject { offset: Offset(offset), reason: RejectReason::Empty };
+            Read::Refused(raw, vec![reject(7), reject(8)])
+        }
+        other => other,
+    };
+    // 100 - 2 - 10 = 88 is the least second that is accepted after 100.
+    let reads = vec![records(0, &[(2, 100), (4, 88), (6, 87)]), passed_over, ended(0, 9), ended(1, 0)];
+    let (mut intake, _) = intake(Until::Redriven, reads);
+    let mut quarantined = 0;
+    for _ in 0..10 {
+        for item in intake.read(100, Instant::now()).unwrap().unwrap_or_default() {
+            if let Item::Rows(Rows { table: Table::Quarantine, batch }) = item {
+                quarantined += batch.num_rows();
+            }
+        }
+        assert_eq!(mark(&intake, Instant::now()), "live none idle none");
+    }
+    let counts = intake.close_accounts()[0].account.counts;
+    assert_eq!((counts.read, counts.accepted, counts.too_late, counts.quarantined), (5, 2, 1, 2));
+    assert_eq!((quarantined, counts.skipped, intake.is_exhausted()), (2, 4, true));
 }
 
 #[test]

@@ -11,9 +11,11 @@ mod committer;
 mod host;
 mod ingest;
 mod intake;
+mod overseer;
 mod parcel;
 pub mod plan;
 mod pool;
+pub mod redrive;
 mod route;
 pub mod run;
 pub mod scored;
@@ -79,9 +81,19 @@ pub enum PipelineError {
          begin another output"
     )]
     Finished { partition: String },
+    #[error("the output has no checkpoint, and so nothing to play again")]
+    NothingToRedrive,
+    #[error("what was quarantined is played again by one process alone")]
+    RedriveAlone,
+    /// For a person to solve.
+    #[error(
+        "window `{window}` holds {groups} groups on one of {workers} workers, more than a worker's share of \
+         pipeline.groups_max = {groups_max}: if the keys are real, and there is memory for them, raise it"
+    )]
+    TooManyGroups { window: String, groups: usize, workers: usize, groups_max: usize },
     #[error("the last checkpoint was not committed within {} s of the stop; the next start goes on from the one before", waited.as_secs())]
     NotStopped { waited: std::time::Duration },
-    #[error("the thread that commits cannot be started")]
+    #[error("a thread cannot be started")]
     Thread(#[source] std::io::Error),
     #[error("a worker thread panicked")]
     Panicked,

@@ -16,6 +16,7 @@ use timely::bytes::arc::Bytes;
 use timely::dataflow::channels::ContainerBytes;
 
 use crate::domain::ids::PartitionId;
+use crate::domain::membership::Memberships;
 use crate::domain::table::{Rows, Table};
 use crate::pipeline::account::PartitionReport;
 use crate::pipeline::watermarks::Mark;
@@ -30,6 +31,8 @@ pub enum Item {
     Rows(Rows),
     /// A part of a stage's snapshot, encoded; none if it is as it was in the snapshot before.
     State { stage: u16, part: String, bytes: Option<bytes::Bytes> },
+    /// What became of a stage's events since the last checkpoint.
+    Members { stage: u16, memberships: Memberships },
     /// What became of a partition's records since the last checkpoint.
     Account(PartitionReport),
     /// A partition that was found while running, told to one worker before its rows.
@@ -47,6 +50,7 @@ impl Item {
             Item::Events(batch) => batch.num_rows() as i64,
             Item::Rows(_)
             | Item::State { .. }
+            | Item::Members { .. }
             | Item::Account(_)
             | Item::Found { .. }
             | Item::Mark { .. }
@@ -71,6 +75,7 @@ enum Head {
     Events,
     Rows(TableCode),
     State { stage: u16, part: String, length: Option<usize> },
+    Members(u16, Memberships),
     Account(PartitionReport),
     Found(usize, PartitionId, String),
     Mark(usize, Mark),
@@ -149,6 +154,7 @@ fn encode(items: &[Item]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
             Item::State { stage, part, bytes } => {
                 Head::State { stage: *stage, part: part.clone(), length: bytes.as_ref().map(bytes::Bytes::len) }
             }
+            Item::Members { stage, memberships } => Head::Members(*stage, *memberships),
             Item::Account(account) => Head::Account(account.clone()),
             Item::Found { target, id, name } => Head::Found(*target, *id, name.clone()),
             Item::Mark { target, mark } => Head::Mark(*target, *mark),
@@ -161,7 +167,9 @@ fn encode(items: &[Item]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
                 bodies.extend_from_slice(bytes.as_deref().unwrap_or_default());
                 continue;
             }
-            Item::Account(_) | Item::Found { .. } | Item::Mark { .. } | Item::Ended(_) => continue,
+            Item::Members { .. } | Item::Account(_) | Item::Found { .. } | Item::Mark { .. } | Item::Ended(_) => {
+                continue;
+            }
         };
         let compact = compact(batch)?;
         let mut writer = StreamWriter::try_new(&mut bodies, &compact.schema())?;
@@ -190,6 +198,7 @@ fn decode(bytes: &[u8]) -> Result<Vec<Item>, Box<dyn std::error::Error>> {
                 Head::Events => Item::Events(batch(bodies)?),
                 Head::Rows(table) => Item::Rows(Rows { table: table.into(), batch: batch(bodies)? }),
                 Head::State { stage, part, length } => Item::State { stage, part, bytes: taken(bodies, length)? },
+                Head::Members(stage, memberships) => Item::Members { stage, memberships },
                 Head::Account(account) => Item::Account(account),
                 Head::Found(target, id, name) => Item::Found { target, id, name },
                 Head::Mark(target, mark) => Item::Mark { target, mark },

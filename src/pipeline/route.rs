@@ -72,7 +72,9 @@ impl Distributor<Parcel> for Route {
                     self.split(&batch).into_iter().map(|(worker, batch)| (worker, Item::Events(batch))).collect()
                 }
                 Item::Found { target, .. } | Item::Mark { target, .. } => vec![(target, item)],
-                Item::Rows(_) | Item::State { .. } | Item::Account(_) | Item::Ended(_) => vec![(self.worker, item)],
+                Item::Rows(_) | Item::State { .. } | Item::Members { .. } | Item::Account(_) | Item::Ended(_) => {
+                    vec![(self.worker, item)]
+                }
             };
             for (worker, item) in routed {
                 Message::push_at(&mut Parcel(vec![item]), time.clone(), &mut pushers[worker]);

@@ -15,6 +15,7 @@ use crate::pipeline::agree::agree;
 use crate::pipeline::assemble::Assembly;
 use crate::pipeline::committer::Committer;
 use crate::pipeline::ingest::Progressed;
+use crate::pipeline::overseer::{GRACE, Overseer};
 use crate::pipeline::shared::Shared;
 use crate::pipeline::spec::{Cluster, PipelineSpec};
 use crate::pipeline::start::{self, Process, Source, Start, Terms};
@@ -26,15 +27,14 @@ use crate::views::standing;
 /// How long a worker sleeps at most; what wakes it earlier are messages, sources and uploads.
 const PARK: Duration = Duration::from_millis(100);
 
-/// How long a last checkpoint may take once a stop was asked for.
-const GRACE: Duration = Duration::from_secs(30);
-
 /// Runs to the end on this machine. `Ok` means that everything that was read is committed.
 pub fn run(spec: PipelineSpec, cluster: Cluster, stop: StopSignal, metrics: Arc<Metrics>) -> Result<(), PipelineError> {
-    run_in(Arc::new(Machine), spec, cluster, stop, metrics)
+    let shared = Shared::new(stop, metrics, Arc::new(Machine));
+    let overseer = Overseer::start(&shared, spec.watchdog).map_err(PipelineError::Thread)?;
+    go(spec, cluster, &shared, Some(overseer))
 }
 
-/// Runs to the end in surroundings that are handed in.
+/// Runs to the end in surroundings that are handed in. Nobody oversees it: that is for processes of their own.
 pub fn run_in(
     surroundings: Arc<dyn Surroundings>,
     spec: PipelineSpec,
@@ -42,8 +42,14 @@ pub fn run_in(
     stop: StopSignal,
     metrics: Arc<Metrics>,
 ) -> Result<(), PipelineError> {
-    let shared = Shared::new(stop, metrics, surroundings);
-    let process = Arc::new(Process::open(&spec, &shared)?);
+    go(spec, cluster, &Shared::new(stop, metrics, surroundings), None)
+}
+
+fn go(spec: PipelineSpec, cluster: Cluster, shared: &Shared, overseer: Option<Overseer>) -> Result<(), PipelineError> {
+    let process = Arc::new(Process::open(&spec, shared)?);
+    if let Some(overseer) = &overseer {
+        overseer.watch_store(&process.storage);
+    }
     watch_source(&process, &shared.metrics);
     let workers = cluster.workers.max(1);
     shared.metrics.flow.workers.set(workers as i64);
@@ -124,6 +130,7 @@ fn work(
     let mut seat = shared.surroundings.seat(Thread::Worker(share.worker));
     seat.pause();
     shared.decoding.join();
+    shared.metrics.vitals.moved();
     let committer: Arc<Mutex<Option<Committer>>> = Arc::default();
     let decide = {
         let (spec, process, shared, committer) = (spec.clone(), process.clone(), shared.clone(), committer.clone());
@@ -156,6 +163,7 @@ fn work(
         clock,
         progressed: progressed.clone(),
         pulse: shared.metrics.vitals.worker(share.worker),
+        reached: (0, 0),
         speaks_for_process: share.worker.is_multiple_of(workers),
     };
     turn((worker, seat), &progressed, Decoder::new(&spec.events)?, watch, shared)

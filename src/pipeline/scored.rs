@@ -8,6 +8,7 @@ use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::Operator;
 
+use crate::domain::membership::Memberships;
 use crate::domain::table::{Rows, Table};
 use crate::observe::metrics::DetectorMetrics;
 use crate::pipeline::parcel::{Item, Parcel};
@@ -132,11 +133,19 @@ impl<S: Stage> Stage for ScoredWindows<S> {
         self.windows.snapshot(tell);
     }
 
+    fn memberships(&mut self) -> Memberships {
+        self.windows.memberships()
+    }
+
     fn restore(&mut self, state: &[RecordBatch], share: Share) -> Result<(), RestoreError> {
         self.windows.restore(state, share)
     }
 
     fn size(&self) -> StateSize {
         self.windows.size()
+    }
+
+    fn groups(&self) -> usize {
+        self.windows.groups()
     }
 }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::checkpoint::decide::{Identity, source_of_topics};
 use crate::domain::detector::DetectorSpec;
 use crate::domain::schema::EventSchema;
 use crate::domain::watermark::WatermarkSpec;
 use crate::models::model::RegisteredModel;
 use crate::pipeline::plan::Plan;
+use crate::pipeline::redrive::RedriveSpec;
 use crate::pipeline::scored::EventsKept;
 use crate::sinks::kafka::KafkaOutputSpec;
 use crate::sinks::tables::PartitionBy;
@@ -31,7 +33,11 @@ pub struct PipelineSpec {
     pub detectors: Vec<LoadedDetector>,
     pub output: OutputSpec,
     pub plan: Plan,
-    /// A hash by section of the configuration, of those sections that the state depends on.
+    /// How long nothing may move before the process ends itself.
+    pub watchdog: Duration,
+    /// Of each window, on all workers together: with more the run ends.
+    pub groups_max: usize,
+    /// The keys of the configuration that state and tables depend on, with their values.
     pub configuration: BTreeMap<String, String>,
 }
 
@@ -41,6 +47,8 @@ pub enum SourceSpec {
     Kafka(KafkaSpec),
     Files(FilesSpec),
     Simulator(SimulatorSpec, Pace),
+    /// The output's own quarantine.
+    Quarantine(RedriveSpec),
     /// What a program that embeds this library hands in.
     Given(Arc<dyn GivenSource>),
 }
@@ -54,6 +62,8 @@ pub enum Until {
     CaughtUp,
     /// What was there at the start has been read; then every window closes.
     Closed,
+    /// What was there at the start has been read. No watermark moves: these partitions are beside those of the source.
+    Redriven,
 }
 
 /// A detector with the version of its model that is in force.
@@ -91,12 +101,19 @@ impl PipelineSpec {
     /// Whose records an output holds: the same source gives the same text in every run.
     pub fn source_identity(&self) -> String {
         match (&self.source, self.until) {
-            (SourceSpec::Kafka(kafka), Until::Closed) => format!("replay of kafka: {}", kafka.topics.join(", ")),
-            (SourceSpec::Kafka(kafka), _) => format!("kafka: {}", kafka.topics.join(", ")),
+            (SourceSpec::Kafka(kafka), until) => source_of_topics(&kafka.topics, until == Until::Closed),
             (SourceSpec::Files(files), _) => format!("files: {}", files.paths.join(", ")),
+            (SourceSpec::Quarantine(redrive), _) => redrive.source.clone(),
             // What the rest of it decides is told apart by the fingerprint.
             (SourceSpec::Simulator(simulator, _), _) => format!("simulator: {}", simulator.profile),
             (SourceSpec::Given(given), _) => format!("given: {}", given.name()),
         }
+    }
+}
+
+impl From<&PipelineSpec> for Identity {
+    fn from(spec: &PipelineSpec) -> Identity {
+        let (source, configuration) = (spec.source_identity(), spec.configuration.clone());
+        Identity { pipeline: spec.name.clone(), source, configuration }
     }
 }

@@ -93,6 +93,9 @@ impl Staging {
             match item {
                 Item::Rows(rows) => self.rows(epoch, rows)?,
                 Item::State { stage, part, bytes } => self.part(epoch, stage, part, bytes),
+                Item::Members { stage, memberships } => {
+                    self.report.members.push((self.spec.stages[usize::from(stage)].clone(), memberships));
+                }
                 Item::Account(report) => self.report.partitions.push(report),
                 Item::Found { .. } | Item::Ended(_) => {}
                 Item::Mark { mark, .. } => self.spec.watermarks.apply(mark),

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::decide::Identity;
 use crate::checkpoint::log::CheckpointLog;
 use crate::checkpoint::manifest::{
-    Checkpoint, ModelFrom, ModelSchedule, PartitionState, Sequence, StagedRows, StateObject,
+    Account, Checkpoint, ModelFrom, ModelSchedule, Outlook, PartitionState, Sequence, StagedRows, StateObject,
+    TableAccount,
 };
 use crate::checkpoint::places::Generation;
 use crate::decode::{Decode, Decoder};
@@ -21,6 +22,7 @@ use crate::pipeline::PipelineError;
 use crate::pipeline::committer::Committer;
 use crate::pipeline::intake::{Begin, Intake};
 use crate::pipeline::pool::DecodePool;
+use crate::pipeline::redrive::Redrive;
 use crate::pipeline::shared::Shared;
 use crate::pipeline::spec::{PipelineSpec, SourceSpec, Until};
 use crate::sinks::ledger::LedgerSink;
@@ -29,6 +31,7 @@ use crate::sources::files::{FilePartition, FileReader, FilesSpec, discover, firs
 use crate::sources::kafka::{self, KafkaClient, KafkaReader};
 use crate::sources::simulator::{Pace, Simulator, SimulatorReader};
 use crate::sources::{GivenSource, Partition, Read, Reader, SourceError, Wake};
+use crate::storage::digest::Sha256;
 use crate::storage::{Storage, probe_name};
 
 /// No probe takes so long: it has the patience of a first contact.
@@ -45,6 +48,7 @@ pub enum Source {
     Kafka(Arc<KafkaClient>),
     Files(FilesSpec, Vec<FilePartition>),
     Simulator(Simulator, Pace),
+    Quarantine(Redrive),
     Given(Arc<dyn GivenSource>),
 }
 
@@ -62,6 +66,7 @@ impl Process {
                 shared.progress.expect_rows(simulator.messages());
                 Source::Simulator(simulator, *pace)
             }
+            SourceSpec::Quarantine(redrive) => Source::Quarantine(Redrive::new(redrive.clone())),
             SourceSpec::Given(given) => Source::Given(Arc::clone(given)),
         };
         let storage = shared.surroundings.store(&spec.output)?;
@@ -98,7 +103,8 @@ pub struct Start {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     version: String,
-    configuration: BTreeMap<String, String>,
+    /// Of everything that decides what is computed and when.
+    meaning: Sha256,
     models: BTreeMap<String, String>,
 }
 
@@ -106,15 +112,24 @@ impl Terms {
     pub fn of(spec: &PipelineSpec) -> Terms {
         let models =
             spec.detectors.iter().map(|detector| (detector.spec.name.clone(), detector.model.version.to_string()));
+        // No account of a broker or a store is in these. The same build writes the same value the same way.
+        let meaning = (&spec.name, spec.source_identity(), spec.until, &spec.events, &spec.watermark, &spec.windows);
+        let meaning = format!("{meaning:?} {:?} {:?} {:?}", spec.plan, spec.output.events, spec.configuration);
         Terms {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            configuration: spec.configuration.clone(),
+            meaning: Sha256::of(meaning.as_bytes()),
             models: models.collect(),
         }
     }
 }
 
 impl Start {
+    /// The newest time of an event that was accepted before; `MIN` where there is none.
+    pub fn newest_event(&self) -> EventTime {
+        let newest = self.partitions.values().filter_map(|partition| partition.max_event_time).max();
+        newest.map_or(EventTime::MIN, EventTime)
+    }
+
     pub fn generation(&self) -> Generation {
         Generation(Sequence(self.generation))
     }
@@ -123,17 +138,19 @@ impl Start {
 /// Claims the output and decides. Blocks; for worker 0 alone.
 pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result<(Start, Committer), PipelineError> {
     process.probe(spec, shared)?;
-    let identity = Identity {
-        pipeline: spec.name.clone(),
-        source: spec.source_identity(),
-        configuration: spec.configuration.clone(),
-    };
-    let opened = CheckpointLog::open(process.storage.clone(), identity)?;
+    let identity = Identity::from(spec);
+    let opened = CheckpointLog::open(process.storage.clone(), identity.clone())?;
     process.storage.sweep_probes(shared.surroundings.wall().0 - micros(PROBE_LONGEST))?;
     // Once running, a store that is away is waited for.
     let storage = process.storage.with_patience(shared.surroundings.patience());
-    let generation = opened.log.generation();
+    let log = opened.log.with_patience(shared.surroundings.patience());
     let resume = opened.resume;
+    let generation = log.generation();
+    // Whoever begins transactions ends those of the process before.
+    log.confirm()?;
+    if let Source::Quarantine(redrive) = &process.source {
+        redrive.look(spec, &storage, resume.as_deref())?;
+    }
     let (anomalies, sent) = match &spec.output.kafka {
         Some(output) => shared.surroundings.anomalies(output).map(|(topic, sent)| (Some(topic), sent))?,
         None => (None, None),
@@ -145,10 +162,13 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
     let writer = Writer { generation, worker: 0 };
     let partitions = resume.as_deref().map_or_else(BTreeMap::new, by_name);
     let mut committer = Committer {
-        log: opened.log,
+        log,
         storage,
         ledger: LedgerSink::new(writer, spec.output.publish_every, resume.as_deref()),
-        configuration: spec.configuration.clone(),
+        configuration: identity.kept(resume.as_deref()),
+        until: spec.until,
+        dropped: resume.as_deref().map_or_else(BTreeMap::new, |checkpoint| dropped(spec, checkpoint)),
+        outlook: resume.as_ref().map_or(Outlook::Open, |checkpoint| checkpoint.outlook),
         models: schedule(&terms),
         partitions: partitions.clone(),
         anomalies,
@@ -156,6 +176,7 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
             Source::Kafka(client) if spec.until != Until::Closed => Some(client.clone()),
             _ => None,
         },
+        vitals: Arc::clone(&shared.metrics.vitals),
         surroundings: Arc::clone(&shared.surroundings),
     };
     if let Some(checkpoint) = resume.as_ref().filter(|checkpoint| sent.is_none_or(|sent| sent < checkpoint.epoch.0)) {
@@ -181,6 +202,19 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
 
 fn by_name(checkpoint: &Checkpoint) -> BTreeMap<String, PartitionState> {
     checkpoint.partitions.iter().map(|partition| (partition.name.clone(), partition.clone())).collect()
+}
+
+/// The memberships that the last checkpoint left open in windows that are no longer configured.
+fn dropped(spec: &PipelineSpec, checkpoint: &Checkpoint) -> BTreeMap<String, u64> {
+    let is_gone = |table: &str| spec.windows.iter().all(|window| table != format!("windows/{}", window.name));
+    let own = checkpoint.ledger.rows().iter().filter(|row| row.epoch == checkpoint.epoch);
+    let open = own.filter_map(|row| match &row.account {
+        Account::Table(TableAccount { table, memberships: Some(memberships), .. }) => {
+            Some((table.clone(), memberships.open))
+        }
+        _ => None,
+    });
+    open.filter(|(table, open)| *open > 0 && is_gone(table)).collect()
 }
 
 /// The versions of models that this run scores with.
@@ -209,7 +243,11 @@ fn refuse_other_models(checkpoint: &Checkpoint, terms: &Terms) -> Result<(), Pip
 /// new ones follow in their natural order.
 fn sources(process: &Process, known: &BTreeMap<String, PartitionState>) -> Vec<(PartitionId, String)> {
     let mut sources: Vec<(PartitionId, String)> = match &process.source {
+        Source::Quarantine(redrive) => {
+            redrive.partitions().into_iter().map(|partition| (partition.id, partition.name)).collect()
+        }
         Source::Kafka(client) => {
+            client.place(places_of_topics(client, known));
             client.partitions().into_iter().map(|partition| (partition.id, partition.name)).collect()
         }
         Source::Simulator(simulator, _) => {
@@ -219,7 +257,7 @@ fn sources(process: &Process, known: &BTreeMap<String, PartitionState>) -> Vec<(
             given.partitions().into_iter().map(|partition| (partition.id, partition.name)).collect()
         }
         Source::Files(_, found) => {
-            let mut next = known.values().map(|partition| partition.id.0 + 1).max().unwrap_or(0);
+            let mut next = of_source(known).map(|partition| partition.id.0 + 1).max().unwrap_or(0);
             let mut number = |name: &str| match known.get(name) {
                 Some(partition) => partition.id,
                 None => {
@@ -234,6 +272,15 @@ fn sources(process: &Process, known: &BTreeMap<String, PartitionState>) -> Vec<(
     sources
 }
 
+/// What was played again from the quarantine is no partition of the source.
+fn of_source(known: &BTreeMap<String, PartitionState>) -> impl Iterator<Item = &PartitionState> {
+    known.values().filter(|partition| partition.id.generation() == 0)
+}
+
+fn places_of_topics(client: &KafkaClient, known: &BTreeMap<String, PartitionState>) -> Vec<usize> {
+    kafka::places(client.topics(), of_source(known).map(|partition| (partition.name.as_str(), partition.id)))
+}
+
 /// A replay that has ended has closed its windows: what comes after it cannot be counted into them.
 fn refuse_finished(
     spec: &PipelineSpec,
@@ -241,7 +288,7 @@ fn refuse_finished(
     known: &BTreeMap<String, PartitionState>,
     sources: &[(PartitionId, String)],
 ) -> Result<(), PipelineError> {
-    if spec.until != Until::Closed || known.is_empty() || !known.values().all(|partition| partition.ended) {
+    if spec.until != Until::Closed || known.is_empty() || !of_source(known).all(|partition| partition.ended) {
         return Ok(());
     }
     let ends = ends(spec, process)?.unwrap_or_default();
@@ -308,7 +355,7 @@ fn agreed(sources: &[(PartitionId, String)], found: &[FilePartition]) -> Result<
 }
 
 /// A reader, and where each of its partitions begins.
-type Opened = (Box<dyn Reader>, Vec<(Partition, Offset)>);
+pub type Opened = (Box<dyn Reader>, Vec<(Partition, Offset)>);
 
 /// This worker's intake.
 pub fn intake(
@@ -321,39 +368,9 @@ pub fn intake(
 ) -> Result<Intake, PipelineError> {
     let next_of = |name: &str| start.partitions.get(name).map(|partition| partition.next);
     let (reader, mine): Opened = match &process.source {
-        Source::Kafka(client) => {
-            let start_of = |id: PartitionId| next_of(&client.name(id));
-            let ends = start.ends.as_ref();
-            let ends = ends.map(|ends| ends.iter().map(|(id, end)| (PartitionId(*id), Offset(*end))).collect());
-            let reader = KafkaReader::new(client.clone(), worker, workers, &start_of, ends.as_ref(), wake)?;
-            let partitions = client.partitions().into_iter();
-            let mine = partitions.filter(|partition| kafka::worker_of(partition.id, workers) == worker);
-            let begins = reader.begins().clone();
-            let mine = mine.map(|partition| {
-                let begin = begins.get(&partition.id).copied().unwrap_or(Offset(0));
-                let next = next_of(&partition.name).unwrap_or(begin);
-                (partition, next)
-            });
-            let mine = mine.collect();
-            (Box::new(reader), mine)
-        }
-        Source::Files(files, found) => {
-            let first = |file: &FilePartition| start.firsts.get(&file.partition.name).copied().unwrap_or(i64::MIN);
-            let mut ordered = agreed(&start.sources, found)?;
-            ordered.sort_by_key(|file| (first(file), file.partition.id));
-            let mine = ordered.into_iter().enumerate().filter(|(index, _)| index % workers == worker);
-            let mine: Vec<FilePartition> = mine.map(|(_, file)| file).collect();
-            let begins: BTreeMap<PartitionId, (Partition, Offset)> = mine
-                .iter()
-                .map(|file| {
-                    let next = next_of(&file.partition.name).unwrap_or(Offset(0));
-                    (file.partition.id, (file.partition.clone(), next))
-                })
-                .collect();
-            let start_of = |id: PartitionId| begins.get(&id).map(|(_, next)| *next);
-            let reader = FileReader::new(files, mine, &start_of);
-            (Box::new(reader), begins.into_values().collect())
-        }
+        Source::Quarantine(redrive) => redrive.open(worker, workers)?,
+        Source::Kafka(client) => messages(client, start, (worker, workers), wake)?,
+        Source::Files(files, found) => recordings(files, found, start, (worker, workers))?,
         Source::Simulator(simulator, pace) => {
             let mut mine = simulator.partitions();
             mine.retain(|partition| partition.id.0 as usize % workers == worker);
@@ -371,11 +388,63 @@ pub fn intake(
         let seen = start.partitions.get(&partition.name).and_then(|state| state.max_event_time);
         let first = start.firsts.get(&partition.name).copied();
         let time = |time: Option<i64>| time.map_or(EventTime::MIN, EventTime);
-        Begin { partition, next, seen: time(seen), first: time(first) }
+        let known_as = match &process.source {
+            Source::Quarantine(redrive) => redrive.known_as(partition.id),
+            _ => None,
+        };
+        let known_as = known_as.unwrap_or_else(|| partition.name.clone());
+        Begin { partition, known_as, next, seen: time(seen), first: time(first) }
     };
     let begins = mine.into_iter().map(begin).collect();
     let decoder: Box<dyn Decode> = Box::new(Decoder::new(&spec.events)?);
     Ok(Intake::new(worker, reader, (decoder, pool), spec.watermark.clone(), begins, spec.until))
+}
+
+/// The reader of this worker's partitions of the topics.
+fn messages(
+    client: &Arc<KafkaClient>,
+    start: &Start,
+    (worker, workers): (usize, usize),
+    wake: Wake,
+) -> Result<Opened, PipelineError> {
+    let next_of = |name: &str| start.partitions.get(name).map(|partition| partition.next);
+    client.place(places_of_topics(client, &start.partitions));
+    let start_of = |id: PartitionId| next_of(&client.name(id));
+    let ends = start.ends.as_ref();
+    let ends = ends.map(|ends| ends.iter().map(|(id, end)| (PartitionId(*id), Offset(*end))).collect());
+    let reader = KafkaReader::new(client.clone(), worker, workers, &start_of, ends.as_ref(), wake)?;
+    let mine = client.partitions().into_iter();
+    let mine = mine.filter(|partition| kafka::worker_of(partition.id, workers) == worker);
+    let begins = reader.begins().clone();
+    let mine = mine.map(|partition| {
+        let begin = begins.get(&partition.id).copied().unwrap_or(Offset(0));
+        let next = next_of(&partition.name).unwrap_or(begin);
+        (partition, next)
+    });
+    let mine = mine.collect();
+    Ok((Box::new(reader), mine))
+}
+
+/// The reader of this worker's files: those that begin first come first.
+fn recordings(
+    files: &FilesSpec,
+    found: &[FilePartition],
+    start: &Start,
+    (worker, workers): (usize, usize),
+) -> Result<Opened, PipelineError> {
+    let first = |file: &FilePartition| start.firsts.get(&file.partition.name).copied().unwrap_or(i64::MIN);
+    let mut ordered = agreed(&start.sources, found)?;
+    ordered.sort_by_key(|file| (first(file), file.partition.id));
+    let mine = ordered.into_iter().enumerate().filter(|(index, _)| index % workers == worker);
+    let mine: Vec<FilePartition> = mine.map(|(_, file)| file).collect();
+    let begin = |file: &FilePartition| {
+        let next = start.partitions.get(&file.partition.name).map_or(Offset(0), |partition| partition.next);
+        (file.partition.id, (file.partition.clone(), next))
+    };
+    let begins: BTreeMap<PartitionId, (Partition, Offset)> = mine.iter().map(begin).collect();
+    let start_of = |id: PartitionId| begins.get(&id).map(|(_, next)| *next);
+    let reader = FileReader::new(files, mine, &start_of);
+    Ok((Box::new(reader), begins.into_values().collect()))
 }
 
 /// The reader of these simulated partitions.

@@ -72,6 +72,8 @@ pub struct Watch {
     pub clock: Rc<Clock>,
     pub progressed: Progressed,
     pub pulse: Pulse,
+    /// The first epoch that the flow, and the commit, were not done with at the last look.
+    pub reached: (u64, u64),
     /// One worker a process tells what is the same for all of them.
     pub speaks_for_process: bool,
 }
@@ -82,6 +84,10 @@ impl Watch {
         self.pulse.beat();
         let now = Instant::now();
         let committed = first_open(&self.progressed.committed);
+        let reached = (first_open(&self.progressed.flow), committed);
+        if std::mem::replace(&mut self.reached, reached) != reached {
+            self.metrics.vitals.moved();
+        }
         let flow = &self.metrics.flow;
         let mut uncommitted = self.clock.uncommitted.borrow_mut();
         let latency = |at, events| flow.latency.add(now.saturating_duration_since(at), events);
@@ -95,7 +101,7 @@ impl Watch {
         }
         let begun = self.clock.epoch.get();
         let behind = |first_open: u64| i64::try_from(begun.saturating_sub(first_open.min(begun))).unwrap_or(i64::MAX);
-        flow.epochs_in_flight.set(behind(first_open(&self.progressed.flow)));
+        flow.epochs_in_flight.set(behind(reached.0));
         flow.epochs_uncommitted.set(behind(committed));
     }
 }

@@ -1,119 +1,107 @@
-//! What a manifest keeps of the configuration, and what a changed one means for the state that is stored.
+//! What a manifest keeps of the configuration: the keys that stored state depends on, each with its value.
 //!
-//! Promise: the same meaning gives the same fingerprint on every machine and in every version of the same format; what
-//! only decides how fast or how often things happen is no part of it.
+//! Promise: the same meaning gives the same texts on every machine and in every version of the same format. A key stands here if
+//! state or tables that were made by another value of it could not be gone on with: what a window is, what an event's key is, the
+//! types of fields that are stored, where a recording's records end. How a record is read apart from that (paths, defaults,
+//! formats of times) is left out, so that it can be mended; so is what only decides how fast or how often things happen. No secret
+//! is among them.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::schema::{Constant, FieldSpec, KeySource, TimeFormat, TimeSource};
-use crate::domain::time::micros;
+use humantime::format_duration;
+
+use crate::domain::detector::DetectorInput;
+use crate::domain::schema::{EventSchema, KeySource};
 use crate::sinks::tables::PartitionBy;
 use crate::windows::spec::WindowSpec;
 
 use super::event::{EventFormat, EventSection, kind_name};
-use super::{Settings, SourceSection};
+use super::{EventsStored, Settings, SourceSection};
 
-/// A digest for each section whose change would mix two meanings in one state, by its name: `source`, `event`, `windows.<name>`. All
-/// others apply from the next start on.
+/// Values by key, written as in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint(pub BTreeMap<String, String>);
 
 impl Fingerprint {
     pub fn of(settings: &Settings) -> Fingerprint {
-        let mut sections = BTreeMap::new();
-        let mut add = |name: String, text: &str| sections.insert(name, digest(text));
-        add("source".to_owned(), &source(&settings.source));
-        add("event".to_owned(), &event(&settings.event));
-        // Readers of Hive's folders take one depth of them alone.
-        add(
-            "output.partition_by".to_owned(),
-            match settings.output.partition_by {
-                PartitionBy::Hour => "hour",
-                PartitionBy::Day => "day",
-            },
-        );
-        for spec in &settings.windows {
-            add(format!("windows.{}", spec.name), &window(spec));
+        let mut keys = BTreeMap::new();
+        // Which topics or files are read may change; `checkpoint::decide` judges that by the source's own text.
+        if let SourceSection::Simulator(simulator) = &settings.source {
+            for (name, value) in super::simulator::identity(&simulator.spec) {
+                keys.insert(format!("source.simulator.{name}"), value);
+            }
         }
-        Fingerprint(sections)
+        event(&settings.event, &mut keys);
+        let stored = stored_fields(settings);
+        for field in settings.event.schema.fields.iter().filter(|field| stored.contains(field.name.as_str())) {
+            keys.insert(format!("event.fields.{}", field.name), kind_name(field.kind).to_owned());
+        }
+        // Readers of Hive's folders take one depth of them alone.
+        let folders = match settings.output.partition_by {
+            PartitionBy::Hour => "hour",
+            PartitionBy::Day => "day",
+        };
+        keys.insert("output.partition_by".to_owned(), folders.to_owned());
+        settings.windows.iter().for_each(|spec| window(spec, &mut keys));
+        Fingerprint(keys)
     }
 }
 
-fn digest(text: &str) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+/// The fields that a window's state or a table has a column of.
+fn stored_fields(settings: &Settings) -> BTreeSet<&str> {
+    let scores_events = settings.detectors.iter().any(|section| section.spec.input == DetectorInput::Events);
+    let has_events = match settings.output.events {
+        EventsStored::All => true,
+        EventsStored::Anomalies => scores_events,
+        EventsStored::None => false,
+    };
+    let of_events = settings.event.schema.fields.iter().filter(|_| has_events).map(|field| field.name.as_str());
+    let groups = settings.windows.iter().flat_map(|spec| spec.by.iter().map(String::as_str));
+    let aggregated = settings.windows.iter().flat_map(|spec| spec.aggregates.iter().map(|one| one.field.as_str()));
+    of_events.chain(groups).chain(aggregated).collect()
 }
 
-/// Brokers move and start positions are history; the topics and their order are the partitions' identity. Of a simulation all
-/// counts but its pace and how long it goes on.
-fn source(section: &SourceSection) -> String {
-    match section {
-        SourceSection::Kafka(kafka) => format!("kafka {:?}", kafka.topics),
-        SourceSection::Files(files) => format!("files {:?}", files.paths),
-        SourceSection::Simulator(simulator) => super::simulator::identity(&simulator.spec),
-    }
-}
-
-fn event(section: &EventSection) -> String {
-    let schema = &section.schema;
-    let time = match &schema.time {
-        TimeSource::Fields { paths, format } => format!("fields {paths:?} {}", time_format(format)),
-        TimeSource::Received => "kafka".to_owned(),
-        TimeSource::Counted { from, every } => format!("from {from} every {every}"),
-    };
-    let key = match &schema.key {
-        KeySource::Field(path) => format!("field {path:?}"),
-        KeySource::Partition => "partition".to_owned(),
-        KeySource::Record => "record".to_owned(),
-    };
-    let fields: Vec<String> = schema.fields.iter().map(field).collect();
+/// What an event's key is, and where records of a recording end: an offset must mean the same record for ever.
+fn event(section: &EventSection, keys: &mut BTreeMap<String, String>) {
     let format = match section.format {
-        EventFormat::Json => "json".to_owned(),
-        EventFormat::Csv => format!("csv {:?}", section.csv),
-        EventFormat::Parquet => "parquet".to_owned(),
+        EventFormat::Json => "json",
+        EventFormat::Csv => "csv",
+        EventFormat::Parquet => "parquet",
     };
-    format!("{format}\ntime {time}\nkey {key}\nrecord_bytes_max {}\n{}", schema.record_bytes_max, fields.join("\n"))
+    let character = |byte: Option<u8>, none: &str| byte.map_or(none.to_owned(), |byte| char::from(byte).to_string());
+    let header = if section.csv.header.is_some() { "given" } else { "in the files" };
+    keys.insert("event.format".to_owned(), format.to_owned());
+    keys.insert("event.csv.separator".to_owned(), character(section.csv.separator, "as found"));
+    keys.insert("event.csv.comment".to_owned(), character(section.csv.comment, "none"));
+    keys.insert("event.csv.header".to_owned(), header.to_owned());
+    keys.insert("event.key".to_owned(), key(&section.schema));
 }
 
-fn time_format(format: &TimeFormat) -> String {
-    match format {
-        TimeFormat::Rfc3339 => "rfc3339".to_owned(),
-        TimeFormat::UnixSeconds => "unix_s".to_owned(),
-        TimeFormat::UnixMillis => "unix_ms".to_owned(),
-        TimeFormat::UnixMicros => "unix_us".to_owned(),
-        TimeFormat::Pattern(pattern) => format!("pattern {pattern:?}"),
+/// By the field that it is, so that where the field is found can change.
+fn key(schema: &EventSchema) -> String {
+    match &schema.key {
+        KeySource::Field(path) => match schema.fields.iter().find(|field| field.path == *path) {
+            Some(field) => field.name.clone(),
+            None => path.join("."),
+        },
+        KeySource::Partition => "$partition".to_owned(),
+        KeySource::Record => "$kafka_key".to_owned(),
     }
 }
 
-fn field(spec: &FieldSpec) -> String {
-    let constant = |constant: &Option<Constant>| match constant {
-        None => "none".to_owned(),
-        // By its bits: no printing of floats is part of the format.
-        Some(Constant::Float(value)) => format!("float {:016x}", value.to_bits()),
-        Some(Constant::Int(value)) => format!("int {value}"),
-        Some(Constant::Bool(value)) => format!("bool {value}"),
-        Some(Constant::Text(value)) => format!("text {value:?}"),
-    };
-    format!(
-        "field {:?} {} {:?} default {} required {} missing_as {}",
-        spec.name,
-        kind_name(spec.kind),
-        spec.path,
-        constant(&spec.default),
-        spec.required,
-        constant(&spec.missing_as)
-    )
-}
-
-/// The lateness is the watermark's, and changes nothing about what a pane means.
-fn window(spec: &WindowSpec) -> String {
-    let aggregates: Vec<String> =
-        spec.aggregates.iter().map(|one| format!("{:?} {}", one.field, one.aggregate.name())).collect();
-    let (size, slide) = (micros(spec.size), micros(spec.slide));
-    format!("size {size} slide {slide} by {:?}\n{}", spec.by, aggregates.join("\n"))
+/// The lateness is the watermark's, and changes nothing about what a pane means. Every key of a window is there whatever it holds, so
+/// that one that came or went is one that has changed.
+fn window(spec: &WindowSpec, keys: &mut BTreeMap<String, String>) {
+    let mut aggregates: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for one in &spec.aggregates {
+        aggregates.entry(&one.field).or_default().insert(one.aggregate.name());
+    }
+    let mut add = |key: &str, value: String| keys.insert(format!("windows.{}.{key}", spec.name), value);
+    add("size", format_duration(spec.size).to_string());
+    add("slide", format_duration(spec.slide).to_string());
+    add("by", format!("{:?}", spec.by));
+    add("aggregates", format!("{:?}", aggregates.keys().collect::<Vec<_>>()));
+    for (field, names) in &aggregates {
+        add(&format!("aggregates.{field}"), format!("{:?}", names.iter().collect::<Vec<_>>()));
+    }
 }

@@ -13,10 +13,13 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
+use crate::checkpoint::chain::LedgerChain;
 use crate::checkpoint::manifest::{
-    Account, Checkpoint, FileAccount, Ledger, LedgerRow, PartitionAccount, PublishFile, TableAccount, WallTime,
+    Account, Checkpoint, FileAccount, Ledger, LedgerRow, PartitionAccount, PublishFile, Sequence, TableAccount,
+    WallTime,
 };
 use crate::domain::ids::Epoch;
+use crate::domain::membership::Memberships;
 use crate::domain::schema::time_type;
 use crate::domain::time::micros;
 use crate::sinks::parquet::{Object, Part, Publication, Writer, file_name};
@@ -26,7 +29,14 @@ use crate::sinks::writer::{Reader, encode};
 use crate::storage::digest::Sha256;
 use crate::storage::key::ObjectKey;
 
-const TABLE: &str = "ledger";
+pub(super) const TABLE: &str = "ledger";
+
+/// What is told of a partition, of the windows of a table, and of a table's rows.
+pub(super) const PARTITION_COUNTS: [&str; 8] =
+    ["from_offset", "to_offset", "read", "accepted", "too_late", "quarantined", "skipped", "lost"];
+pub(super) const MEMBERSHIPS: [&str; 5] =
+    ["events", "memberships", "memberships_refused", "memberships_published", "memberships_open"];
+pub(super) const TABLE_COUNTS: [&str; 4] = ["rows", "rows_published", "rows_superseded", "rows_open"];
 
 /// Epochs a folder of the ledger: about seven hours of live running.
 const FOLDER_EPOCHS: u64 = 100_000;
@@ -40,6 +50,7 @@ pub struct LedgerSink {
     writer: Writer,
     publish_every: Duration,
     open: Vec<LedgerRow>,
+    chain: LedgerChain,
     oldest: Option<WallTime>,
 }
 
@@ -48,6 +59,8 @@ pub struct LedgerSink {
 pub struct LedgerPart {
     /// For `Checkpoint::ledger`.
     pub ledger: Ledger,
+    /// For `Checkpoint::chain`.
+    pub chain: LedgerChain,
     /// For `Checkpoint::publish`.
     pub publish: Vec<PublishFile>,
     /// To be uploaded before the commit.
@@ -59,25 +72,29 @@ impl LedgerSink {
     pub fn new(writer: Writer, publish_every: Duration, resume: Option<&Checkpoint>) -> LedgerSink {
         let open = resume.map_or(Vec::new(), |checkpoint| checkpoint.ledger.open().to_vec());
         let oldest = resume.map(|checkpoint| checkpoint.at).filter(|_| !open.is_empty());
-        LedgerSink { writer, publish_every, open, oldest }
+        let chain = resume.map_or(LedgerChain::empty(), |checkpoint| checkpoint.chain);
+        LedgerSink { writer, publish_every, open, chain, oldest }
     }
 
-    /// Adds a checkpoint's rows.
+    /// Adds a checkpoint's accounts.
     pub fn on_checkpoint(
         &mut self,
-        rows: Vec<LedgerRow>,
+        accounts: Vec<Account>,
+        (sequence, epoch): (Sequence, Epoch),
         now: WallTime,
-        epoch: Epoch,
         publication: Publication,
     ) -> Result<LedgerPart, FileFault> {
+        let rows: Vec<LedgerRow> =
+            accounts.into_iter().map(|account| self.chain.link(sequence, epoch, account)).collect();
         let oldest = *self.oldest.get_or_insert(now);
         let is_old = now.0.saturating_sub(oldest.0) >= micros(self.publish_every);
         self.open.extend(rows.iter().cloned());
         if publication == Publication::WhenDue && !is_old && self.open.len() <= OPEN_ROWS_MAX {
             let ledger = Ledger::Open(self.open.clone());
-            return Ok(LedgerPart { ledger, publish: Vec::new(), objects: Vec::new() });
+            return Ok(LedgerPart { ledger, chain: self.chain, publish: Vec::new(), objects: Vec::new() });
         }
-        let mut part = LedgerPart { ledger: Ledger::Filed(rows), publish: Vec::new(), objects: Vec::new() };
+        let ledger = Ledger::Filed(rows);
+        let mut part = LedgerPart { ledger, chain: self.chain, publish: Vec::new(), objects: Vec::new() };
         for rows in self.open.chunk_by(|a, b| folder(a.epoch) == folder(b.epoch)) {
             self.file(rows, epoch, &mut part)?;
         }
@@ -110,29 +127,29 @@ fn folder(epoch: Epoch) -> String {
     format!("from_epoch={}", epoch.0 / FOLDER_EPOCHS * FOLDER_EPOCHS)
 }
 
-/// The accounts of all tables at a checkpoint: the sinks' counts, the files that it publishes, and the accepted events that the
-/// flow counted into each table.
-pub fn table_accounts(part: &Part, events: &BTreeMap<String, u64>) -> Vec<TableAccount> {
-    let files = |table: &str| {
-        let files = part.publish.iter().filter(|file| file.table == table);
-        let account = |file: &PublishFile| FileAccount {
-            path: file.target.clone(),
-            rows: file.rows,
-            size: file.size,
-            sha256: file.sha256,
-        };
-        files.map(account).collect()
-    };
-    let account = |counts: &crate::sinks::parquet::TableCounts| TableAccount {
-        table: counts.table.clone(),
-        events: events.get(&counts.table).copied().unwrap_or(0),
-        rows: counts.rows,
-        published: counts.published,
-        superseded: counts.superseded,
-        open: counts.open,
-        files: files(&counts.table),
-    };
-    part.tables.iter().map(account).collect()
+/// The accounts of all tables at a checkpoint: the sinks' counts, the files that it publishes, and what became of the events in each
+/// window's table.
+pub fn table_accounts(part: &Part, members: &BTreeMap<String, Memberships>) -> Vec<TableAccount> {
+    let mut accounts: BTreeMap<&str, TableAccount> = BTreeMap::new();
+    // A window is told of even where it gave no row.
+    for table in part.tables.iter().map(|counts| &counts.table).chain(members.keys()) {
+        accounts.insert(table, TableAccount { table: table.clone(), ..TableAccount::default() });
+    }
+    for counts in &part.tables {
+        let Some(account) = accounts.get_mut(counts.table.as_str()) else { continue };
+        (account.rows, account.published) = (counts.rows, counts.published);
+        (account.superseded, account.open) = (counts.superseded, counts.open);
+    }
+    for file in &part.publish {
+        let Some(account) = accounts.get_mut(file.table.as_str()) else { continue };
+        let (path, rows, size, sha256) = (file.target.clone(), file.rows, file.size, file.sha256);
+        account.files.push(FileAccount { path, rows, size, sha256 });
+    }
+    for (table, memberships) in members {
+        let Some(account) = accounts.get_mut(table.as_str()) else { continue };
+        account.memberships = Some(*memberships);
+    }
+    accounts.into_values().collect()
 }
 
 /// The written columns of the ledger. A row is of a partition or of a table; the other's columns are null.
@@ -143,14 +160,15 @@ pub fn schema() -> SchemaRef {
         Field::new("epoch", DataType::Int64, false),
         Field::new("partition", DataType::Utf8, true),
     ];
-    fields.extend(
-        ["from_offset", "to_offset", "read", "accepted", "too_late", "quarantined", "skipped", "lost"].map(number),
-    );
+    fields.extend(PARTITION_COUNTS.map(number));
+    fields.push(Field::new("trace", DataType::Utf8, true));
     fields.push(Field::new("watermark", time_type(), true));
     fields.push(Field::new("table", DataType::Utf8, true));
-    fields.extend(["events", "rows", "rows_published", "rows_superseded", "rows_open"].map(number));
+    fields.extend(MEMBERSHIPS.map(number));
+    fields.extend(TABLE_COUNTS.map(number));
     let file = Field::new("item", DataType::Struct(file_fields()), false);
     fields.push(Field::new("files", DataType::List(Arc::new(file)), true));
+    fields.push(Field::new("chain", DataType::Utf8, false));
     Arc::new(Schema::new(fields))
 }
 
@@ -186,7 +204,12 @@ fn batch(rows: &[LedgerRow]) -> Result<RecordBatch, FileFault> {
         let counts = tables.iter().map(|account| account.as_ref().map(|account| signed(number(account))));
         Arc::new(counts.collect::<Int64Array>())
     };
+    let of_windows = |number: &dyn Fn(&Memberships) -> u64| -> ArrayRef {
+        let members = tables.iter().map(|account| account.as_ref().and_then(|account| account.memberships));
+        Arc::new(members.map(|members| members.as_ref().map(|members| signed(number(members)))).collect::<Int64Array>())
+    };
     let watermarks = partitions.iter().map(|account| account.as_ref().and_then(|account| account.watermark));
+    let traces = partitions.iter().map(|account| account.as_ref().map(|account| format!("{:016x}", account.trace.0)));
     let names = partitions.iter().map(|account| account.as_ref().map(|account| account.partition.as_str()));
     let table_names = tables.iter().map(|account| account.as_ref().map(|account| account.table.as_str()));
     let columns: Vec<ArrayRef> = vec![
@@ -201,14 +224,20 @@ fn batch(rows: &[LedgerRow]) -> Result<RecordBatch, FileFault> {
         of_partition(&|account| signed(account.counts.quarantined)),
         of_partition(&|account| signed(account.counts.skipped)),
         of_partition(&|account| signed(account.counts.lost)),
+        Arc::new(traces.collect::<StringArray>()),
         Arc::new(watermarks.collect::<TimestampMicrosecondArray>().with_timezone("UTC")),
         Arc::new(table_names.collect::<StringArray>()),
-        of_table(&|account| account.events),
+        of_windows(&|members| members.events),
+        of_windows(&|members| members.given),
+        of_windows(&|members| members.refused),
+        of_windows(&|members| members.published),
+        of_windows(&|members| members.open),
         of_table(&|account| account.rows),
         of_table(&|account| account.published),
         of_table(&|account| account.superseded),
         of_table(&|account| account.open),
         file_lists(&tables),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.link.to_string()))),
     ];
     let arrow = |source| TableFault::Arrow { table: TABLE.into(), source };
     Ok(RecordBatch::try_new(schema(), columns).map_err(arrow)?)

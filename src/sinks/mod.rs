@@ -2,6 +2,7 @@
 
 pub mod kafka;
 pub mod ledger;
+pub mod ledger_rows;
 pub mod parquet;
 pub mod pending;
 pub mod tables;

@@ -114,6 +114,13 @@ fn window_shape(name: &str, by: &[String]) -> TableShape {
     }
 }
 
+impl TableShape {
+    /// The columns that are equal in all revisions of a row.
+    pub fn identity(&self) -> &[String] {
+        &self.identity
+    }
+}
+
 /// The written columns of rows: `partition` by name, texts plain, `epoch` at the end.
 pub fn written_schema(memory: &Schema) -> SchemaRef {
     let written = memory.fields().iter().map(|field| match field.data_type() {

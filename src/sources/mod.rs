@@ -5,11 +5,13 @@
 
 pub mod files;
 pub mod kafka;
+pub mod quarantine;
 pub mod simulator;
 
 use crate::broker::BrokerError;
 use crate::domain::ids::{Offset, PartitionId};
 use crate::domain::raw::RawBatch;
+use crate::domain::reject::Reject;
 use crate::sources::simulator::SimulatorError;
 use crate::storage::error::StorageError;
 
@@ -26,6 +28,8 @@ pub struct Partition {
 pub enum Read {
     /// Records of one partition, in offset order. Offsets that were passed over hold no record.
     Records(RawBatch),
+    /// The same, of records that are passed over: each stays refused for its reason, and nobody looks into it.
+    Refused(RawBatch, Vec<Reject>),
     /// Nothing more is there at the moment, and everything below `next` has been handed on or holds no record.
     CaughtUp { partition: PartitionId, next: Offset },
     /// Nothing more will ever come of this partition.
@@ -117,6 +121,13 @@ pub enum SourceError {
     BeyondEnd { topic: String, partition: i32, wanted: Offset, end: Offset },
     #[error("topic `{topic}` was deleted while it was read")]
     TopicGone { topic: String },
+    #[error("the quarantined rows in `{file}` cannot be read: {fault}")]
+    Quarantine { file: String, fault: String },
+    #[error(
+        "what cells of `{partition}` mean stands in the header of its file, which is not there any more: bring it back, or choose \
+         other partitions (--partition)"
+    )]
+    HeaderGone { partition: String },
     #[error("cannot read `{topic}` partition {partition} at offset {offset}: {cause}")]
     Partition { topic: String, partition: i32, offset: Offset, cause: String },
 }

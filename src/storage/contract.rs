@@ -27,6 +27,7 @@ fn check(storage: &Storage) {
     lists_in_order(storage);
     copies_once(storage);
     uploads_in_the_background(storage);
+    copies_at_the_same_time_leave_one_object(storage);
     races_have_one_winner(storage);
     storage.probe("contract").unwrap();
     assert_eq!(storage.sweep_local().unwrap(), 0, "a copy or a put left something behind");
@@ -100,6 +101,19 @@ fn uploads_in_the_background(storage: &Storage) {
     for (name, size) in &bodies {
         assert_eq!(storage.head(&key(name)).unwrap(), Some(*size as u64));
     }
+}
+
+/// A process that was thought dead publishes what its successor publishes.
+fn copies_at_the_same_time_leave_one_object(storage: &Storage) {
+    for race in 0..50 {
+        let copy = Copy { from: key(&format!("staged/{race}")), to: key(&format!("copied/{race}")), size: 3 };
+        storage.put(&copy.from, &Bytes::from_static(b"abc")).unwrap();
+        std::thread::scope(|scope| {
+            (0..4).for_each(|_| drop(scope.spawn(|| storage.copy(&copy).unwrap())));
+        });
+    }
+    assert_eq!(storage.list(&key("copied")).unwrap().len(), 50);
+    assert_eq!(storage.sweep_local().unwrap(), 0, "a stray link is left beside the copy");
 }
 
 fn races_have_one_winner(storage: &Storage) {

@@ -24,6 +24,10 @@ impl Sha256 {
         Sha256(digits)
     }
 
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The first 16 hexadecimal digits: enough for a name that is checked against the whole digest elsewhere.
     pub fn short(&self) -> String {
         hex(&self.0[..8])

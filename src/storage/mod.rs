@@ -31,7 +31,7 @@ use crate::storage::digest::Sha256;
 use crate::storage::error::{Cause, StorageError};
 use crate::storage::key::ObjectKey;
 pub use crate::storage::open::{S3Account, S3Options};
-use crate::storage::patience::{Health, Patience};
+use crate::storage::patience::{Health, Patience, Standing};
 use crate::storage::remote::Remote;
 
 /// A place for objects. Clones share it.
@@ -89,6 +89,14 @@ impl Storage {
         Storage::start(remote, patience)
     }
 
+    /// Opens what is there to be read: a folder that is not there is none, and is not made.
+    pub fn open_existing(url: &str, options: &S3Options, patience: Patience) -> Result<Option<Storage>, StorageError> {
+        if open::folder_of(url)?.is_some_and(|folder| !folder.is_dir()) {
+            return Ok(None);
+        }
+        Storage::open(url, options, patience).map(Some)
+    }
+
     /// A store that is gone with the process.
     pub fn in_memory() -> Result<Storage, StorageError> {
         Storage::over(Arc::new(InMemory::new()), Patience::default())
@@ -136,6 +144,11 @@ impl Storage {
 
     pub fn patience(&self) -> Patience {
         self.patience
+    }
+
+    /// Whether it answers. Asks nobody.
+    pub fn standing(&self) -> Standing {
+        self.remote.health.standing()
     }
 
     /// Creates an object; one request only. `AlreadyExists` and `Indeterminate` do not say whose it is, or will be.

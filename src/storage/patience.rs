@@ -1,6 +1,7 @@
 //! How long to wait for a store, and saying once that it is away and once that it is back.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -67,30 +68,71 @@ impl Attempts {
     }
 }
 
-/// Whether the store answers, as far as the log has said.
+/// Whether the store answers.
 #[derive(Debug, Default)]
 pub(super) struct Health {
-    away_since: Mutex<Option<Instant>>,
+    heard: Mutex<Heard>,
+    answers: AtomicU64,
+}
+
+/// What requests came to.
+#[derive(Debug, Default)]
+struct Heard {
+    answered: Option<Instant>,
+    away: Option<Away>,
+}
+
+/// Requests fail, and none was answered since.
+#[derive(Debug)]
+struct Away {
+    since: Instant,
+    /// The log has said so.
+    is_told: bool,
+}
+
+/// A request that fails now and then is repeated and no news; the store that has not answered any for so long is.
+const NEWS_AFTER: Duration = Duration::from_secs(1);
+
+/// How a store stands at one look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The last request was not answered, and is being repeated.
+    pub is_away: bool,
+    /// Requests that were answered so far.
+    pub answers: u64,
 }
 
 impl Health {
-    pub(super) fn failed(&self, store: &str, operation: &str, cause: &Cause) {
-        let mut away_since = self.lock();
-        if away_since.is_none() {
-            *away_since = Some(Instant::now());
+    /// A request that was sent at `sent` failed in a way that may pass.
+    pub(super) fn failed(&self, store: &str, operation: &str, cause: &Cause, sent: Instant) {
+        let mut heard = self.lock();
+        // It was sent before the last answer came: that one knows better.
+        if heard.answered.is_some_and(|answered| sent < answered) {
+            return;
+        }
+        let away = heard.away.get_or_insert(Away { since: sent, is_told: false });
+        if !away.is_told && away.since.elapsed() >= NEWS_AFTER {
+            away.is_told = true;
             warn!(store, operation, %cause, "store does not answer, trying again");
         }
     }
 
     pub(super) fn answered(&self, store: &str) {
-        if let Some(since) = self.lock().take() {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        let mut heard = self.lock();
+        heard.answered = Some(Instant::now());
+        if let Some(Away { since, is_told: true }) = heard.away.take() {
             info!(store, away_seconds = since.elapsed().as_secs_f64(), "store answers again");
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+    pub(super) fn standing(&self) -> Standing {
+        Standing { is_away: self.lock().away.is_some(), answers: self.answers.load(Ordering::Relaxed) }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Heard> {
         // The value is whole at any instant, so a panic elsewhere cannot have left it half written.
-        self.away_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -116,5 +158,18 @@ mod tests {
     fn a_large_body_gets_more_time_than_a_small_one() {
         assert_eq!(Patience::default().attempt_for(1000), Duration::from_secs(5));
         assert_eq!(Patience::default().attempt_for(128 << 20), Duration::from_secs(133));
+    }
+
+    #[test]
+    fn a_store_is_away_until_it_answers_and_late_time_outs_change_nothing() {
+        let (health, cause) = (Health::default(), Cause::text("no answer"));
+        let before = Instant::now();
+        health.answered("s3");
+        health.failed("s3", "put", &cause, before);
+        assert_eq!(health.standing(), Standing { is_away: false, answers: 1 }, "it was sent before the answer came");
+        health.failed("s3", "put", &cause, Instant::now());
+        assert!(health.standing().is_away);
+        health.answered("s3");
+        assert_eq!(health.standing(), Standing { is_away: false, answers: 2 });
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -82,6 +82,7 @@ impl Remote {
         limit: Duration,
         request: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, Fault> {
+        let sent = Instant::now();
         let fault = match tokio::time::timeout(limit, request).await {
             Ok(Ok(value)) => {
                 self.health.answered(&self.name);
@@ -91,7 +92,7 @@ impl Remote {
             Err(_) => Fault::Passing(Cause::text(format!("no answer within {:.1} s", limit.as_secs_f64()))),
         };
         match &fault {
-            Fault::Passing(cause) => self.health.failed(&self.name, operation, cause),
+            Fault::Passing(cause) => self.health.failed(&self.name, operation, cause, sent),
             Fault::NotFound | Fault::AlreadyExists => self.health.answered(&self.name),
             Fault::Refused(_) => {}
         }
@@ -203,7 +204,7 @@ impl Remote {
                 None => {}
             }
             let limit = patience.attempt_for(size);
-            match self.attempt("copy", limit, self.store.copy(from.path(), to.path())).await {
+            match self.attempt("copy", limit, self.copy_once(from, to)).await {
                 // The look after the copy: a target of another size is found by whoever made it.
                 Ok(()) => match self.head(patience, to).await? {
                     Some(found) if found == size => return Ok(Copied::Now),
@@ -215,7 +216,11 @@ impl Remote {
                     Some(found) if found == size => return Ok(Copied::WasThere),
                     _ => return Err(StorageError::NotFound { key: from.clone() }),
                 },
-                Err(Fault::AlreadyExists) => return Err(StorageError::AlreadyExists { key: to.clone() }),
+                // Another process was quicker.
+                Err(Fault::AlreadyExists) => match self.head(patience, to).await? {
+                    Some(found) if found == size => return Ok(Copied::WasThere),
+                    _ => return Err(StorageError::AlreadyExists { key: to.clone() }),
+                },
                 Err(Fault::Refused(source)) => return Err(StorageError::Refused { key: to.clone(), source }),
                 Err(Fault::Passing(last)) => match attempts.next_pause() {
                     Some(pause) => rest(pause).await,
@@ -225,6 +230,15 @@ impl Remote {
                     }
                 },
             }
+        }
+    }
+
+    /// One request. On a local disk the copy is refused where there is one by now: made over an existing one, it would leave a stray
+    /// link, which readers take for a file of the table.
+    async fn copy_once(&self, from: &ObjectKey, to: &ObjectKey) -> object_store::Result<()> {
+        match &self.folder {
+            Some(_) => self.store.copy_if_not_exists(from.path(), to.path()).await,
+            None => self.store.copy(from.path(), to.path()).await,
         }
     }
 

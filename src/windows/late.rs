@@ -23,11 +23,12 @@ impl LateEvents {
         self.0.extend(places);
     }
 
-    /// Gives the rows by partition and offset. They are late by their distance to the watermark that made windows final.
-    pub fn leave(&mut self, retained: EventTime, output: &mut Output) {
+    /// Gives the rows by partition and offset. They are late by their distance to the watermark that made windows final; those before
+    /// `seen_from` are not late, but had no window yet.
+    pub fn leave(&mut self, retained: EventTime, seen_from: i64, output: &mut Output) {
         self.0.sort_unstable_by_key(|place| (place.partition, place.offset, place.time));
         for places in std::mem::take(&mut self.0).chunks(super::BATCH_ROWS_MAX) {
-            output.push(Rows { table: Table::Late, batch: rows_of(places, retained) });
+            output.push(Rows { table: Table::Late, batch: rows_of(places, retained, seen_from) });
         }
     }
 }
@@ -44,10 +45,14 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-fn rows_of(places: &[Place], retained: EventTime) -> RecordBatch {
-    let reason = LateReason::WindowFinal.to_string();
+fn rows_of(places: &[Place], retained: EventTime, seen_from: i64) -> RecordBatch {
+    let reason = |place: &Place| match place.time < seen_from {
+        true => LateReason::BeforeWindow.to_string(),
+        false => LateReason::WindowFinal.to_string(),
+    };
     let late_by = |place: &Place| match retained {
         EventTime::MIN | EventTime::MAX => None,
+        _ if place.time < seen_from => None,
         EventTime(retained) => Some((i128::from(retained) - i128::from(place.time)) as f64 / 1e6),
     };
     let times = places.iter().map(|place| place.time);
@@ -55,7 +60,7 @@ fn rows_of(places: &[Place], retained: EventTime) -> RecordBatch {
         Arc::new(UInt64Array::from_iter_values(places.iter().map(|place| place.partition))),
         Arc::new(Int64Array::from_iter_values(places.iter().map(|place| place.offset))),
         new_null_array(&time_type(), places.len()),
-        Arc::new(StringArray::from_iter_values(places.iter().map(|_| &reason))),
+        Arc::new(StringArray::from_iter_values(places.iter().map(reason))),
         Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC")),
         Arc::new(places.iter().map(late_by).collect::<Float64Array>()),
         Arc::new(BinaryArray::new_null(places.len())),

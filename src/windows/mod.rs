@@ -15,6 +15,7 @@ mod groups;
 mod hash;
 mod input;
 mod late;
+mod members;
 mod pane;
 mod plan;
 mod route;
@@ -39,6 +40,7 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 
 use crate::domain::batch::EventBatch;
+use crate::domain::membership::Memberships;
 use crate::domain::table::{Rows, Table};
 use crate::domain::time::EventTime;
 use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage, StatePart, StateSize};
@@ -48,6 +50,7 @@ use crate::windows::error::WindowError;
 use crate::windows::groups::Groups;
 use crate::windows::input::{Input, Places};
 use crate::windows::late::LateEvents;
+use crate::windows::members::{Members, Through};
 use crate::windows::pane::Pane;
 use crate::windows::plan::Plan;
 use crate::windows::route::Routes;
@@ -71,9 +74,13 @@ pub struct Windows {
     /// The last window that is published, and the last that is final. Neither ever falls.
     published_through: i64,
     final_through: i64,
+    /// The last window whose beginning may have been missed, where the window was added to a pipeline that had read before. It counts as
+    /// final from the start.
+    unseen_through: i64,
     /// The watermark behind `final_through`.
     retained: EventTime,
     late: LateEvents,
+    members: Members,
     routes: Routes,
     row_groups: Vec<u32>,
     cell_runs: Vec<CellRun>,
@@ -94,17 +101,43 @@ impl Windows {
             standings: Standings::default(),
             published_through: i64::MIN,
             final_through: i64::MIN,
+            unseen_through: i64::MIN,
             retained: EventTime::MIN,
             late: LateEvents::default(),
+            members: Members::default(),
             routes: Routes::default(),
             row_groups: Vec::new(),
             cell_runs: Vec::new(),
         })
     }
 
+    /// Instead of `restore`, for a window that is new to a pipeline which has accepted events up to `newest`: whatever begins at or before
+    /// that would miss some of its events, and is never published.
+    pub fn begin_after(&mut self, newest: EventTime) {
+        if newest != EventTime::MIN {
+            let through = self.plan.grid.last_window(self.plan.grid.pane_of(newest.0));
+            (self.unseen_through, self.final_through, self.published_through) = (through, through, through);
+        }
+    }
+
     /// Of the rows that it publishes.
     pub fn schema(&self) -> SchemaRef {
         SchemaRef::clone(&self.plan.schema)
+    }
+
+    fn through(&self) -> Through {
+        Through { published: self.published_through, last_final: self.final_through }
+    }
+
+    /// How often events are counted in windows that are not published.
+    fn open_memberships(&self) -> u64 {
+        let of_pane = |(number, pane): (&i64, &Pane)| {
+            let first = self.plan.grid.first_window(*number).max(self.published_through.saturating_add(1));
+            let windows = self.plan.grid.last_window(*number).saturating_sub(first).saturating_add(1);
+            let windows = u64::try_from(windows).unwrap_or(0);
+            if windows == 0 { 0 } else { windows * pane.all_events() }
+        };
+        self.panes.iter().map(of_pane).sum()
     }
 
     /// Windows that hold events and are not final.
@@ -132,9 +165,13 @@ impl Windows {
             return batch;
         }
         let is_open: BooleanArray = batch.times().iter().map(|time| Some(*time >= open_from)).collect();
-        let places = places_of(&batch);
+        let (places, through) = (places_of(&batch), self.through());
         let rows = (0..batch.len() as u32).zip(is_open.values()).filter(|(_, is_open)| !is_open);
-        self.late.extend(rows.map(|(row, _)| places.at(row)));
+        for (row, _) in rows {
+            let place = places.at(row);
+            self.members.come(&self.plan.grid, self.plan.grid.pane_of(place.time), 1, through);
+            self.late.extend(std::iter::once(place));
+        }
         let open = arrow::compute::filter_record_batch(batch.columns(), &is_open).ok();
         open.and_then(|open| EventBatch::try_from(open).ok()).expect("some rows of an event batch are an event batch")
     }
@@ -144,6 +181,7 @@ impl Windows {
         let columns = batch.columns();
         self.groups.resolve(columns, &mut self.row_groups)?;
         self.routes.sort(&self.plan.grid, batch.times(), &self.row_groups, self.groups.numbers());
+        let through = self.through();
         let fields = &self.plan.fields;
         let arrays: Option<Vec<ArrayRef>> = fields.iter().map(|field| input::column_of(field, columns)).collect();
         let arrays = arrays?;
@@ -153,6 +191,8 @@ impl Windows {
         let (inputs, places) = (inputs?, places_of(batch));
         for runs in self.routes.runs.chunk_by(|a, b| a.pane == b.pane) {
             let number = runs[0].pane;
+            let events = runs.iter().map(|run| u64::from(run.end - run.start)).sum();
+            self.members.come(&self.plan.grid, number, events, through);
             if !self.panes.contains_key(&number) {
                 let neighbour = self.panes.values().next_back();
                 let pane = Pane::new(&self.plan, self.plan.grid.pane_start(number), neighbour);
@@ -203,10 +243,12 @@ impl Windows {
         groups.copied().filter(|group| !std::mem::replace(&mut is_in[*group as usize], true)).collect()
     }
 
-    fn publish(&mut self, due: &BTreeMap<i64, Vec<u32>>, output: &mut Output) {
+    /// `before`: the last window whose rows were published before.
+    fn publish(&mut self, due: &BTreeMap<i64, Vec<u32>>, before: i64, output: &mut Output) {
         let mut rows = Due::default();
         let groups = &self.groups;
         let mut flush = |rows: &mut Due| {
+            self.members.publish(rows.events_after(before));
             let batch = std::mem::take(rows).to_batch(&self.plan, |group| groups.key(group));
             output.push(Rows { table: self.table, batch });
         };
@@ -274,14 +316,20 @@ impl Stage for Windows {
         // Corrections wait for the checkpoint, but those of windows that are final from here on are not possible later.
         let corrected = if end.is_checkpoint { i64::MAX } else { self.final_through };
         let due = self.due_groups(before, corrected);
-        self.publish(&due, output);
+        self.publish(&due, before, output);
         self.drop_final();
         self.compact_complete();
-        self.late.leave(self.retained, output);
+        let seen_from = grid.end_of_last_pane(self.unseen_through);
+        self.late.leave(self.retained, seen_from, output);
     }
 
     fn snapshot(&mut self, tell: &mut dyn FnMut(StatePart)) {
         state::save(self, tell);
+    }
+
+    fn memberships(&mut self) -> Memberships {
+        let open = self.open_memberships();
+        self.members.take(open)
     }
 
     fn restore(&mut self, state: &[RecordBatch], share: Share) -> Result<(), RestoreError> {
@@ -290,5 +338,9 @@ impl Stage for Windows {
 
     fn size(&self) -> StateSize {
         StateSize { windows: self.open_windows(), groups: self.groups.live(), bytes: self.state_bytes() }
+    }
+
+    fn groups(&self) -> usize {
+        self.groups.live()
     }
 }

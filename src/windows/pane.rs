@@ -61,6 +61,11 @@ impl Pane {
         self.events[cell]
     }
 
+    /// Of all cells.
+    pub fn all_events(&self) -> u64 {
+        self.events.iter().sum()
+    }
+
     /// The cell of a group, if it has one.
     pub fn cell_of(&self, group: u32) -> Option<u32> {
         self.cells.get(group as usize).copied().filter(|cell| *cell != NO_CELL)

@@ -59,8 +59,7 @@ impl<'a> Due<'a> {
             Arc::new(TimestampMicrosecondArray::from_iter_values(ends).with_timezone("UTC")),
         ];
         columns.extend(group_arrays(&plan.by, self.rows.iter().map(|row| key(row.group)), TextType::Dictionary));
-        let events =
-            self.rows.iter().map(|row| self.parts_of(row).map(|(pane, cell)| pane.events(cell)).sum::<u64>() as i64);
+        let events = self.rows.iter().map(|row| self.events_of(row) as i64);
         columns.push(Arc::new(Int64Array::from_iter_values(events)));
         let mut aggregates: Vec<Option<ArrayRef>> = vec![None; plan.aggregates];
         for (index, field) in plan.fields.iter().enumerate() {
@@ -73,6 +72,15 @@ impl<'a> Due<'a> {
         columns.push(Arc::new(Int32Array::from_iter_values(self.rows.iter().map(|row| row.revision))));
         RecordBatch::try_new(Arc::clone(&plan.schema), columns)
             .expect("the plan made the schema from the same fields, in the same order")
+    }
+
+    /// The counts of rows of windows after this one, together.
+    pub fn events_after(&self, window: i64) -> u64 {
+        self.rows.iter().filter(|row| row.window > window).map(|row| self.events_of(row)).sum()
+    }
+
+    fn events_of(&self, row: &DueRow) -> u64 {
+        self.parts_of(row).map(|(pane, cell)| pane.events(cell)).sum()
     }
 
     fn parts_of(&self, row: &DueRow) -> impl Iterator<Item = (&'a Pane, usize)> {

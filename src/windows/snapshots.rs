@@ -1,5 +1,8 @@
 //! What is stored of a window: which parts a snapshot writes, and that nothing but their content decides their bytes.
 
+use proptest::prelude::*;
+
+use crate::checkpoint::state;
 use crate::domain::ids::Epoch;
 use crate::domain::table::Table;
 use crate::domain::time::EventTime;
@@ -164,4 +167,31 @@ fn no_damage_to_a_state_makes_restoring_panic() {
     }
     let twice: Vec<RecordBatch> = state.iter().chain([&state[panes]]).cloned().collect();
     assert!(restored(&twice).is_err(), "a group comes twice");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn no_bytes_of_a_stored_state_make_reading_and_restoring_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let spec = everything();
+        let mut bytes = state::encode(&Stored::of(&mut full_stage(&spec, |index| index)).batches()).unwrap().to_vec();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        let mut stage = stage(&spec);
+        let batches = state::decode(&bytes);
+        if batches.is_ok_and(|batches| stage.restore(&batches, Share { worker: 0, workers: 1 }).is_ok()) {
+            let (publish, retain) = (EventTime::MAX, EventTime::MAX);
+            let end = EpochEnd { epoch: Epoch(1), is_checkpoint: true, publish, retain };
+            stage.on_epoch_end(end, &mut Output::default());
+        }
+    }
 }

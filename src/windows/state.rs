@@ -23,6 +23,7 @@ use crate::windows::rows::{TextType, group_arrays};
 const LAYOUT: &str = "layout";
 const PUBLISHED: &str = "published_through";
 const FINAL: &str = "final_through";
+const UNSEEN: &str = "unseen_through";
 const PANE_START: &str = "pane_start";
 const STATE: &str = "state";
 const WINDOW_START: &str = "window_start";
@@ -65,6 +66,7 @@ fn progress(windows: &Windows) -> RecordBatch {
         (LAYOUT, Arc::new(StringArray::from(vec![windows.plan.layout()]))),
         (PUBLISHED, Arc::new(Int64Array::from(vec![windows.published_through]))),
         (FINAL, Arc::new(Int64Array::from(vec![windows.final_through]))),
+        (UNSEEN, Arc::new(Int64Array::from(vec![windows.unseen_through]))),
     ])
 }
 
@@ -187,12 +189,14 @@ impl Restoring<'_> {
             return Err(self.damaged(format!("it was saved for `{}`, not for `{wanted}`", layout.value(0))));
         }
         let (published, last_final) = (self.whole(batch, PUBLISHED)?, self.whole(batch, FINAL)?);
-        if last_final > published {
+        let unseen = self.whole(batch, UNSEEN)?;
+        if last_final > published || unseen > last_final {
             return Err(self.damaged("a window is final that was not published"));
         }
         // All workers save at the end of one epoch, and so with one watermark.
         self.windows.published_through = self.windows.published_through.max(published);
         self.windows.final_through = self.windows.final_through.max(last_final);
+        self.windows.unseen_through = self.windows.unseen_through.max(unseen);
         Ok(())
     }
 

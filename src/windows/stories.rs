@@ -9,7 +9,7 @@ use crate::stage::{EpochEnd, Output, Share, Stage};
 use crate::windows::Windows;
 use crate::windows::error::WindowError;
 use crate::windows::group_hash::GroupHash;
-use crate::windows::harness::{Event, Row, Value, batch, rows, schema, spec};
+use crate::windows::harness::{Event, Row, Stored, Value, batch, rows, schema, spec};
 use crate::windows::spec::WindowSpec;
 
 const SECOND: i64 = 1_000_000;
@@ -60,7 +60,7 @@ fn line(row: &Row) -> String {
 }
 
 /// Plays a story of one command a line: `event KEY at=SECONDS value=X`, `epoch WATERMARK`, `checkpoint WATERMARK`, either with
-/// `retain=SECONDS` where retention lags behind, and `end`.
+/// `retain=SECONDS` where retention lags behind, and `end`; `added NEWEST` for a window that is new to a pipeline, and `restart`.
 fn check_with(spec: &WindowSpec, story: &str, wanted: &str) {
     let mut stage = stage(spec);
     let mut found = String::new();
@@ -78,6 +78,12 @@ fn check_with(spec: &WindowSpec, story: &str, wanted: &str) {
                 ..Event::default()
             };
             stage.on_batch(batch(&[event]), &mut output);
+        } else if words[0] == "added" {
+            stage.begin_after(EventTime(time(words[1])));
+        } else if words[0] == "restart" {
+            let stored = Stored::of(&mut stage);
+            stage = Windows::new(spec, &schema(), Table::Windows(0)).unwrap();
+            stage.restore(&stored.batches(), Share { worker: 0, workers: 1 }).unwrap();
         } else {
             let publish = words.get(1).map_or(i64::MAX, |watermark| time(watermark));
             let retain = option("retain").map_or(publish, time);
@@ -109,6 +115,25 @@ fn a_window_is_published_when_the_watermark_reaches_its_end() {
          epoch 10",
         "window pump-1 [00,10) count=2 mean=2.0 revision=0
          window pump-2 [00,10) count=1 mean=7.0 revision=0",
+    );
+}
+
+#[test]
+fn a_window_that_was_added_publishes_none_whose_beginning_it_may_have_missed() {
+    check(
+        "added 20
+         event pump-1 at=19 value=1.0
+         event pump-1 at=20 value=2.0
+         event pump-1 at=30 value=3.0
+         checkpoint 31
+         restart
+         event pump-1 at=29 value=4.0
+         event pump-1 at=30 value=5.0
+         checkpoint 40",
+        "late at=19 reason=before_window late_by=nulls
+         late at=20 reason=before_window late_by=nulls
+         window pump-1 [30,40) count=2 mean=4.0 revision=0
+         late at=29 reason=before_window late_by=nulls",
     );
 }
 

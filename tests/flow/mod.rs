@@ -3,11 +3,14 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+pub mod answers;
+pub mod disturbed;
 pub mod events;
 pub mod exposition;
 pub mod naive;
 pub mod place;
 pub mod program;
+pub mod proxy;
 pub mod tables;
 pub mod topic;
 

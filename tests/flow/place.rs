@@ -1,6 +1,7 @@
 //! Where outputs go: a folder of this machine, or a prefix of the test's own on the store.
 
 use tempfile::TempDir;
+use tidewatch::audit::verify::{Depth, verify};
 use tidewatch::storage::patience::Patience;
 use tidewatch::storage::{S3Options, Storage};
 
@@ -34,8 +35,31 @@ impl Place {
         Some(Place { url, arguments, options, _folder: None })
     }
 
+    /// The program reaches the store at this endpoint; who looks at what it left, as before.
+    pub fn behind(mut self, endpoint: &str) -> Place {
+        *self.arguments.last_mut().unwrap() = format!("output.s3.endpoint={endpoint}");
+        self
+    }
+
     pub fn open(&self) -> Storage {
         Storage::open(&self.url, &self.options, Patience::at_start()).unwrap()
+    }
+
+    /// Of the store, if it is on one.
+    pub fn endpoint(&self) -> Option<&str> {
+        self.options.endpoint.as_deref()
+    }
+
+    /// What is wrong with the output, as its stored bytes alone tell it.
+    pub fn faults(&self) -> Vec<String> {
+        let found = verify(&self.url, &self.options, Depth::Rows, None).unwrap();
+        found.findings.iter().map(ToString::to_string).collect()
+    }
+
+    /// Every offset, event, row and file is where it should be.
+    pub fn assert_whole(&self, when: &str) {
+        let faults = self.faults();
+        assert!(faults.is_empty(), "{when}: {}", faults.join("\n"));
     }
 
     /// The command line: `words`, and where the output goes.

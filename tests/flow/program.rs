@@ -46,8 +46,24 @@ impl Program {
         assert!(Command::new("kill").args([name, &id]).status().unwrap().success(), "{}", self.log());
     }
 
+    /// Stops all of its threads where they are, as a machine does that hangs; its sockets stay open.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// The most memory it ever had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -72,9 +88,10 @@ impl Program {
         self.end()
     }
 
-    pub fn kill(mut self) {
+    pub fn kill(mut self) -> String {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        self.log()
     }
 }
 
@@ -119,6 +136,18 @@ impl Desk {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap());
         let child = command.spawn().unwrap();
         Program { child, log, arguments: arguments.iter().map(|word| (*word).to_owned()).collect() }
+    }
+
+    /// Runs to the end, and gives what stands on standard output. Panics with the log unless all went well.
+    pub fn say(&self, arguments: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_tidewatch"))
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// The processes of a cluster, on free ports of this machine.

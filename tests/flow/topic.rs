@@ -26,7 +26,9 @@ impl Topic {
     pub fn new(brokers: &str, partitions: usize) -> Topic {
         let cluster = Cluster::at(brokers);
         let name = cluster.topic("real", partitions as i32);
-        Topic { brokers: brokers.to_owned(), name, partitions, writer: cluster.writer() }
+        // Where a broker dies, a record that is sent again must neither stand there twice nor change places.
+        let writer = Writer::new(brokers, &[("enable.idempotence", "true")]);
+        Topic { brokers: brokers.to_owned(), name, partitions, writer }
     }
 
     /// Adds partitions, up to this many, and waits until they can be written to.

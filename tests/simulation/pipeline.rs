@@ -84,6 +84,8 @@ static SPECIFICATION: LazyLock<PipelineSpec> = LazyLock::new(|| {
             kafka: Some(crate::process::topic()),
         },
         plan: Plan::new(settings.pipeline.epoch, settings.pipeline.checkpoint_every),
+        watchdog: settings.pipeline.watchdog,
+        groups_max: settings.pipeline.groups_max,
         configuration: Fingerprint::of(&settings).0,
     }
 });

@@ -75,4 +75,11 @@ impl AnomalyTopic for Producer {
             _ => Ok(Sent::Committed { rows: rows.iter().count() }),
         }
     }
+
+    fn reopen(&mut self) -> Result<(), KafkaOutputError> {
+        let mut topic = self.topic.lock().unwrap();
+        topic.owner += 1;
+        self.owner = topic.owner;
+        Ok(())
+    }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 
@@ -115,7 +116,11 @@ impl Writer {
     pub fn send(&self, topic: &str, partition: i32, key: Option<&[u8]>, payload: Option<&[u8]>) {
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(partition);
         (record.key, record.payload) = (key, payload);
-        self.0.send(record).map_err(|(error, _)| error).unwrap();
+        while let Err((error, again)) = self.0.send(record) {
+            assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull), "{error}");
+            self.0.poll(Duration::from_millis(10));
+            record = again;
+        }
     }
 
     /// Appends the numbers as text.
@@ -158,7 +163,7 @@ impl Seen {
     pub fn take(&mut self, reads: Vec<Read>) {
         for read in reads {
             match read {
-                Read::Records(batch) => {
+                Read::Records(batch) | Read::Refused(batch, _) => {
                     let texts = self.records.entry(batch.partition).or_default();
                     for index in 0..batch.len() {
                         let text = String::from_utf8_lossy(batch.payload(index)).into_owned();

@@ -238,6 +238,7 @@ In {folder}: windows/ and anomalies/ as Parquet, ledger/, the model in models/, 
 
 Try next:
   duckdb -c \"select key, window_end, score, why[1].feature from '{folder}/anomalies/**/*.parquet' qualify row_number() over (partition by detector, key, window_start order by revision desc) = 1 and not retracted order by score desc limit 10\"
+  tidewatch verify {folder} --deep                               is all of it there, and once?
   tidewatch replay {folder}/{config} --from {folder}/calm        the calm stretch alone: how many false alarms?
   tidewatch demo --seed 8                                        another fleet, other faults
 ",

@@ -53,8 +53,12 @@ fn owner(asked: &Asked, trial: &Trial) -> Result<String, CheckpointError> {
 
 fn owned(conflict: &Conflict) -> Finding {
     let cure = match conflict {
-        Conflict::Configuration { section } => {
-            format!("restore [{section}], or give --output another place: what is stored was made by another meaning")
+        Conflict::Configuration { changes } => {
+            let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+            format!(
+                "restore {}, or give --output another place: what is stored was made by another meaning",
+                keys.join(", ")
+            )
         }
         Conflict::Unreadable { .. } => "use the release that wrote it, or another place".to_owned(),
         _ => "give it a place of its own: output.url, or --output".to_owned(),

@@ -18,11 +18,18 @@ use std::time::Duration;
 pub trait AnomalyTopic: Send {
     /// Sends the rows of the checkpoint with this epoch, unless it was done. Epochs must not fall.
     fn send(&mut self, epoch: u64, rows: &Messages) -> Result<Sent, KafkaOutputError>;
+
+    /// Takes the topic over once more, after an error. Only for the owner of the output.
+    fn reopen(&mut self) -> Result<(), KafkaOutputError>;
 }
 
 impl AnomalyTopic for AnomalyProducer {
     fn send(&mut self, epoch: u64, rows: &Messages) -> Result<Sent, KafkaOutputError> {
         AnomalyProducer::send(self, epoch, rows.iter())
+    }
+
+    fn reopen(&mut self) -> Result<(), KafkaOutputError> {
+        AnomalyProducer::reopen(self)
     }
 }
 

@@ -23,6 +23,9 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for deliveries before looking again. The crate's own flush looks only every 100 ms.
 const POLL: Duration = Duration::from_millis(2);
 
+/// Between a transaction that was aborted and the next.
+const AGAIN: Duration = Duration::from_millis(100);
+
 const DEFAULTS: [(&str, &str); 9] = [
     ("compression.type", "lz4"),
     ("linger.ms", "5"),
@@ -66,9 +69,21 @@ impl AnomalyProducer {
     /// Takes over the transactional id, which finishes or aborts what an earlier process left open and fences it off; then
     /// reads which checkpoint was committed last.
     pub fn open(spec: KafkaOutputSpec) -> Result<(AnomalyProducer, Option<u64>), KafkaOutputError> {
+        let link = Link::new("anomalies output", &spec.brokers);
+        let opened = AnomalyProducer::open_with(spec, link)?;
+        let last = opened.last;
+        Ok((opened, last))
+    }
+
+    /// Takes the transactional id over once more, after an error that this producer does not survive. Only for the owner of the output.
+    pub fn reopen(&mut self) -> Result<(), KafkaOutputError> {
+        *self = AnomalyProducer::open_with(self.spec.clone(), Link::clone(self.producer.context()))?;
+        Ok(())
+    }
+
+    fn open_with(spec: KafkaOutputSpec, link: Link) -> Result<AnomalyProducer, KafkaOutputError> {
         let mut config = broker::configure(&spec.brokers, &DEFAULTS, &spec.properties, &RESERVED)?;
         config.set("transactional.id", &spec.transactional_id);
-        let link = Link::new("anomalies output", &spec.brokers);
         let producer: BaseProducer<Link> = config.create_with_context(link).map_err(broker::creation)?;
         let serve = || producer.poll(POLL);
         broker::partitions_of(producer.client(), serve, &spec.topic, PATIENCE)?;
@@ -82,9 +97,9 @@ impl AnomalyProducer {
         };
         let mut opened = AnomalyProducer { producer, spec, last: None };
         opened.take_over()?;
-        opened.last = progress::last(&opened.spec, &partitions)?;
-        let last = opened.last;
-        Ok((opened, last))
+        opened.last = progress::last(&opened.spec, &partitions, Link::clone(opened.producer.context()))?;
+        opened.producer.context().heard();
+        Ok(opened)
     }
 
     fn take_over(&self) -> Result<(), KafkaOutputError> {
@@ -113,6 +128,7 @@ impl AnomalyProducer {
             return Ok(Sent::Nothing);
         }
         let until = Instant::now() + LIMIT;
+        let mut is_told = false;
         loop {
             match self.transact(sequence, rows.clone(), until) {
                 Ok(rows) => {
@@ -123,7 +139,10 @@ impl AnomalyProducer {
                 Err(Setback::Final(error)) => return Err(error),
                 Err(Setback::Aborted(cause)) if Instant::now() >= until => return Err(self.refused(sequence, cause)),
                 Err(Setback::Aborted(cause)) => {
-                    tracing::warn!(sequence, cause, "a transaction of anomalies was aborted and is done again");
+                    if !std::mem::replace(&mut is_told, true) {
+                        tracing::warn!(sequence, cause, "a transaction of anomalies was aborted and is done again");
+                    }
+                    self.producer.poll(AGAIN);
                 }
             }
         }

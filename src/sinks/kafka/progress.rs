@@ -46,7 +46,7 @@ pub(super) fn create(spec: &KafkaOutputSpec) -> Result<(), KafkaOutputError> {
 }
 
 /// The last checkpoint whose transaction was committed. Call it when no transaction of this id can be open any more.
-pub(super) fn last(spec: &KafkaOutputSpec, partitions: &[i32]) -> Result<Option<u64>, KafkaOutputError> {
+pub(super) fn last(spec: &KafkaOutputSpec, partitions: &[i32], link: Link) -> Result<Option<u64>, KafkaOutputError> {
     let topic = spec.progress_topic();
     let failed = |cause: String| KafkaOutputError::Progress { topic: topic.clone(), cause };
     const READER: [(&str, &str); 5] = [
@@ -58,8 +58,7 @@ pub(super) fn last(spec: &KafkaOutputSpec, partitions: &[i32]) -> Result<Option<
     ];
     let mut config = broker::configure(&spec.brokers, &READER, &spec.properties, &RESERVED)?;
     config.set("group.id", group(spec));
-    let consumer: BaseConsumer<Link> =
-        config.create_with_context(Link::new("anomalies output", &spec.brokers)).map_err(broker::creation)?;
+    let consumer: BaseConsumer<Link> = config.create_with_context(link).map_err(broker::creation)?;
     let mut all = TopicPartitionList::new();
     for partition in partitions {
         all.add_partition_offset(&topic, *partition, KafkaOffset::Beginning)

@@ -115,6 +115,11 @@ pub fn discover(spec: &FilesSpec) -> Result<Vec<FilePartition>, SourceError> {
     files.into_iter().enumerate().map(|(index, (name, at))| found_file(spec, index, name, at)).collect()
 }
 
+/// What a file is by its name, or else by the configuration.
+pub fn format_of(spec: &FilesSpec, name: &str) -> FileFormat {
+    Told::by(name, spec.format).format.unwrap_or(spec.format)
+}
+
 fn found_file(spec: &FilesSpec, index: usize, name: String, location: Location) -> Result<FilePartition, SourceError> {
     let told = Told::by(&location.to_string(), spec.format);
     let format = told.format.unwrap_or(spec.format);

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -83,6 +83,8 @@ impl Mailbox {
 pub(super) struct Shared {
     pub(super) consumer: Arc<BaseConsumer<Link>>,
     pub(super) topics: Vec<String>,
+    /// Each topic's place in the ids of its partitions.
+    places: OnceLock<Vec<usize>>,
     pub(super) on_lost: Lost,
     start: Start,
     /// How many partitions each topic had at the start. The list of partitions is this, for the whole run.
@@ -128,6 +130,7 @@ impl KafkaClient {
         let shared = Arc::new(Shared {
             consumer: Arc::new(consumer(&config, &spec.brokers)?),
             topics: spec.topics.clone(),
+            places: OnceLock::new(),
             on_lost: spec.on_lost,
             start: spec.start,
             watch: Mutex::new(Watch {
@@ -147,6 +150,21 @@ impl KafkaClient {
         });
         let watcher = watcher.map_err(|fault| BrokerError::Client { fault: fault.to_string() })?;
         Ok(Arc::new(KafkaClient { shared, watcher: Some(watcher) }))
+    }
+
+    /// The topics, in the order of the configuration.
+    pub fn topics(&self) -> &[String] {
+        &self.shared.topics
+    }
+
+    /// Gives the topics their places in the ids of their partitions, before any partition is asked for. Where it was done, it stays.
+    pub fn place(&self, places: Vec<usize>) {
+        let is_as_configured = places.iter().enumerate().all(|(index, place)| index == *place);
+        // The same topics and the same manifest give the same places to every worker.
+        if self.shared.places.set(places).is_ok() && !is_as_configured {
+            // What was looked at before has the ids of the configuration's order.
+            self.shared.look_for_ends();
+        }
     }
 
     /// All partitions as they were when the client connected; later ones are `Read::Found`.
@@ -229,15 +247,30 @@ impl Shared {
     }
 
     pub(super) fn partition(&self, id: PartitionId) -> Partition {
-        let (topic, partition) = place_of(id);
-        let topic = self.topics.get(topic).map_or("?", String::as_str);
+        let (topic, partition) = self.address(id);
         Partition { id, name: format!("{topic}/{partition}") }
     }
 
     /// The topic and Kafka's number.
     pub(super) fn address(&self, id: PartitionId) -> (&str, i32) {
-        let (topic, partition) = place_of(id);
-        (self.topics.get(topic).map_or("", String::as_str), partition)
+        let (place, partition) = place_of(id);
+        let index = match self.places.get() {
+            Some(places) => places.iter().position(|other| *other == place),
+            None => Some(place),
+        };
+        (index.and_then(|index| self.topics.get(index)).map_or("", String::as_str), partition)
+    }
+
+    /// The id of a partition of the topic that is named at `index`.
+    fn id_of(&self, index: usize, partition: i32) -> PartitionId {
+        let place = self.places.get().and_then(|places| places.get(index)).copied().unwrap_or(index);
+        id_of(place, partition)
+    }
+
+    /// The partitions of the topics with so many each.
+    fn ids_of(&self, counts: &[i32]) -> Vec<PartitionId> {
+        let of_topic = |(index, count): (usize, &i32)| (0..*count).map(move |partition| self.id_of(index, partition));
+        counts.iter().enumerate().flat_map(of_topic).collect()
     }
 
     pub(super) fn list(&self, at: &[(PartitionId, KafkaOffset)]) -> rdkafka::error::KafkaResult<TopicPartitionList> {
@@ -318,7 +351,7 @@ impl Shared {
     }
 
     pub(super) fn at_start_ids(&self) -> Vec<PartitionId> {
-        ids_of(&self.at_start)
+        self.ids_of(&self.at_start)
     }
 
     /// The body of the watching thread.
@@ -353,7 +386,7 @@ impl Shared {
     }
 
     fn look_for_ends(&self) {
-        let ids = ids_of(&lock(&self.watch).counts);
+        let ids = self.ids_of(&lock(&self.watch).counts);
         if let Ok(ends) = self.offsets_at(&ids, KafkaOffset::End, REQUEST_TIMEOUT) {
             *lock(&self.ends) = ends;
         }
@@ -372,7 +405,7 @@ impl Shared {
                 watch.counts[index]
             };
             let count = found.map_or(known, |partitions| partitions.len() as i32);
-            let added: Vec<PartitionId> = (known..count).map(|partition| id_of(index, partition)).collect();
+            let added: Vec<PartitionId> = (known..count).map(|partition| self.id_of(index, partition)).collect();
             // Without their first offsets they are looked for again at the next round.
             if let Ok(first) = self.offsets_at(&added, KafkaOffset::Beginning, REQUEST_TIMEOUT) {
                 self.announce(index, known, count, &first);
@@ -391,12 +424,6 @@ impl Shared {
         }
         watch.counts[topic] = count.max(known);
     }
-}
-
-/// The partitions of topics with so many each.
-fn ids_of(counts: &[i32]) -> Vec<PartitionId> {
-    let of_topic = |(topic, count): (usize, &i32)| (0..*count).map(move |partition| id_of(topic, partition));
-    counts.iter().enumerate().flat_map(of_topic).collect()
 }
 
 /// Puts news into the mailbox of the worker that a partition belongs to.

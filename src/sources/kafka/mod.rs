@@ -11,7 +11,7 @@ mod columns;
 mod queue;
 mod reader;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub enum Lost {
 #[derive(Clone, PartialEq, Eq)]
 pub struct KafkaSpec {
     pub brokers: String,
-    /// Their order is part of the partitions' ids, so it must stay.
+    /// Their order is that of the partitions' ids, until a run has given them their places: see `places`.
     pub topics: Vec<String>,
     pub start: Start,
     pub on_lost: Lost,
@@ -116,12 +116,28 @@ const DEFAULTS: [(&str, &str); 14] = [
     (REFRESH, "10000"),
 ];
 
-/// The id of a partition: the topic's place in the configuration, then Kafka's number.
+/// The places of topics in the ids of their partitions. A topic that was read before keeps its place, for ties between equal times go
+/// by ids; those that are new follow behind all that ever were. `known`: partitions that were read before.
+pub fn places<'a>(topics: &[String], known: impl Iterator<Item = (&'a str, PartitionId)>) -> Vec<usize> {
+    let topic_of = |(name, id): (&'a str, PartitionId)| Some((name.rsplit_once('/')?.0, place_of(id).0));
+    let known: HashMap<&str, usize> = known.filter_map(topic_of).collect();
+    let mut next = known.values().map(|place| place + 1).max().unwrap_or(0);
+    let place = |topic: &String| match known.get(topic.as_str()) {
+        Some(place) => *place,
+        None => {
+            next += 1;
+            next - 1
+        }
+    };
+    topics.iter().map(place).collect()
+}
+
+/// The id of a partition: the topic's place, then Kafka's number.
 fn id_of(topic: usize, partition: i32) -> PartitionId {
     PartitionId((topic as u64) << 32 | u64::from(partition.unsigned_abs()))
 }
 
-/// The topic's place in the configuration and Kafka's number.
+/// The topic's place and Kafka's number.
 fn place_of(id: PartitionId) -> (usize, i32) {
     ((id.0 >> 32) as usize, (id.0 & 0x7fff_ffff) as i32)
 }
@@ -140,6 +156,18 @@ mod tests {
     fn an_id_gives_back_its_topic_and_partition_and_orders_by_them() {
         assert_eq!(place_of(id_of(3, 17)), (3, 17));
         assert!(id_of(0, 9) < id_of(1, 0));
+    }
+
+    #[test]
+    fn a_topic_keeps_its_place_whatever_comes_goes_or_changes_its_order() {
+        let topics = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let known = [("a/0", id_of(0, 0)), ("a/1", id_of(0, 1)), ("b.c/7", id_of(1, 7))];
+        let placed = |names: &[&str]| places(&topics(names), known.into_iter());
+        assert_eq!(places(&topics(&["x", "y"]), std::iter::empty()), [0, 1]);
+        assert_eq!(placed(&["a", "b.c"]), [0, 1]);
+        assert_eq!(placed(&["b.c", "a"]), [1, 0]);
+        assert_eq!(placed(&["b.c"]), [1]);
+        assert_eq!(placed(&["new", "a", "newer"]), [2, 0, 3], "the place of a topic that rests is its own");
     }
 
     #[test]
