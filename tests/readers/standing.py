@@ -28,7 +28,7 @@ def main():
         rows = duckdb.sql(f"select * from {one} except all select * from {other}").fetchall()
         if rows:
             sys.exit(f"{len(rows)} anomalies are {name}: {rows[:3]}")
-    print(duckdb.sql("select count(*) from found").fetchone()[0])
+    print(duckdb.sql("select count(*) from found").fetchall()[0][0])
 
 
 if __name__ == "__main__":
