@@ -11,6 +11,7 @@ use flow::place::Place;
 use flow::program::{Desk, Ended, Program, configuration};
 use flow::proxy::{Proxy, Weather};
 use flow::{events, until};
+use tidewatch::checkpoint::places::{manifests, sequence_of};
 
 /// Far below the patience with a store, and enough for a busy machine.
 const SOON: Duration = Duration::from_secs(25);
@@ -59,13 +60,13 @@ fn a_process_that_hangs_ends_the_others_which_go_on_when_they_are_started_again(
 fn an_idle_run_is_not_taken_for_one_that_hangs() {
     let Some(brokers) = testbed::kafka() else { return };
     let (disturbed, place) = (Disturbed::new(&brokers, 1_000, 32, &[]), Place::local());
-    let mut running = disturbed.start_with(&place, 1, 2, &["--set", "pipeline.watchdog=2s"]);
+    let mut running = disturbed.start_with(&place, 1, 2, &["--set", "pipeline.watchdog=6s"]);
     flowing(&mut running);
     let before = commits(&running[0]);
-    // At three a second these are twice the time that nothing may move.
+    // At three a second these take longer than nothing may move.
     until("checkpoints without an event", || {
         assert!(running[0].is_running(), "{}", running[0].log());
-        (commits(&running[0]) > before + 12).then_some(())
+        (commits(&running[0]) > before + 30).then_some(())
     });
     running.remove(0).terminate().well();
 }
@@ -144,7 +145,7 @@ fn a_stop_while_the_store_of_a_recording_hangs_does_not_wait_for_its_patience() 
     let Some(recordings) = Place::on_store() else { return };
     let proxy = Proxy::to(&testbed::variable("TIDEWATCH_TEST_S3_ENDPOINT").unwrap(), 37);
     let storage = recordings.open();
-    for (number, flows) in events::flows(40_000, PARTITIONS, 37).iter().enumerate() {
+    for (number, flows) in events::flows(80_000, PARTITIONS, 37).iter().enumerate() {
         let text: String = flows.iter().map(|event| event.line.clone() + "\n").collect();
         let key = tidewatch::storage::key::ObjectKey::of([format!("flows-{number}.ndjson").as_str()]);
         storage.put(&key, &bytes::Bytes::from(text)).unwrap();
@@ -153,13 +154,15 @@ fn a_stop_while_the_store_of_a_recording_hangs_does_not_wait_for_its_patience() 
     let (place, endpoint) = (Place::local(), format!("output.s3.endpoint={}", proxy.endpoint()));
     let replay = ["replay", "tidewatch.toml", "-q", "--set", &endpoint, "--from", &recordings.url];
     let program = desk.start(&place.with(&replay));
-    until("a manifest", || {
-        (!place.open().list(&tidewatch::checkpoint::places::manifests()).ok()?.is_empty()).then_some(())
+    until("a checkpoint", || {
+        let listed = place.open().list(&manifests()).ok()?;
+        (listed.iter().filter(|object| sequence_of(&object.key).is_some()).count() > 1).then_some(())
     });
     proxy.set(Weather::Hangs);
     let ended = program.terminate();
     assert!(ended.took < Duration::from_secs(40), "{:?}\n{}", ended.took, ended.log);
-    ended.with(1, &["a worker is held up"]);
+    // Unless it had all of it by then.
+    assert!(ended.code == Some(0) || ended.log.contains("a worker is held up"), "{}", ended.log);
     proxy.set(Weather::Fair);
     desk.start(&place.with(&replay)).end().well();
 }

@@ -142,24 +142,21 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
     let opened = CheckpointLog::open(process.storage.clone(), identity.clone())?;
     process.storage.sweep_probes(shared.surroundings.wall().0 - micros(PROBE_LONGEST))?;
     // Once running, a store that is away is waited for.
-    let storage = process.storage.with_patience(shared.surroundings.patience());
-    let log = opened.log.with_patience(shared.surroundings.patience());
+    let patience = shared.surroundings.patience();
+    let (storage, log) = (process.storage.with_patience(patience), opened.log.with_patience(patience));
     let resume = opened.resume;
-    let generation = log.generation();
     // Whoever begins transactions ends those of the process before.
     log.confirm()?;
     if let Source::Quarantine(redrive) = &process.source {
         redrive.look(spec, &storage, resume.as_deref())?;
     }
-    let (anomalies, sent) = match &spec.output.kafka {
-        Some(output) => shared.surroundings.anomalies(output).map(|(topic, sent)| (Some(topic), sent))?,
-        None => (None, None),
-    };
+    let opened = spec.output.kafka.as_ref().map(|output| shared.surroundings.anomalies(output)).transpose()?;
+    let (anomalies, sent) = opened.map_or((None, None), |(topic, sent)| (Some(topic), sent));
     let terms = Terms::of(spec);
     if let Some(checkpoint) = &resume {
         refuse_other_models(checkpoint, &terms)?;
     }
-    let writer = Writer { generation, worker: 0 };
+    let writer = Writer { generation: log.generation(), worker: 0 };
     let partitions = resume.as_deref().map_or_else(BTreeMap::new, by_name);
     let mut committer = Committer {
         log,
@@ -185,7 +182,7 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
     let start = Start {
         terms,
         sources,
-        generation: generation.0.0,
+        generation: writer.generation.0.0,
         // The topic of anomalies may have seen an output that is gone: what is sent now must not look like what was sent then.
         first_epoch: Epoch(last.max(sent.unwrap_or(0)) + 1),
         partitions,

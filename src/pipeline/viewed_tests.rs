@@ -22,10 +22,13 @@ use crate::models::features::{Feature, Scaler};
 use crate::models::model::{DetectorKind, ErrorMeasure, Model, ModelParts, ModelVersion, RegisteredModel, Threshold};
 use crate::models::network::{Layer, Network, Tensor};
 use crate::observe::metrics::Metrics;
-use crate::pipeline::host::{Hosted, host};
+use crate::observe::stop::StopSignal;
+use crate::pipeline::host::{Bound, Hosted, host};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::route::{Split, route};
 use crate::pipeline::scored::{Counted, ScoredWindows};
+use crate::pipeline::shared::Shared;
+use crate::pipeline::surroundings::Machine;
 use crate::pipeline::watch::StageWatch;
 use crate::pipeline::watermarks::{Mark, Watermarks};
 use crate::scoring::scorer::Scorer;
@@ -176,7 +179,9 @@ fn flow(story: &Story, workers: usize, before: &Output, (from, to): (u64, u64)) 
             hashes.extend_from_slice(hash.of_rows(batch));
         });
         let split = Split { columns: (0..5).collect(), hashes };
-        let hosted = Hosted { stage, number: WINDOWS, plan, watermarks, watch };
+        let shared = Shared::new(StopSignal::default(), Arc::new(Metrics::new("test")), Arc::new(Machine));
+        let bound = Bound { window: "by_device".into(), groups_max: usize::MAX, workers: share.workers, shared };
+        let hosted = Hosted { stage, number: WINDOWS, plan, watermarks, watch, bound };
         let collected = collected.clone();
         let mut input = InputHandle::<u64, CapacityContainerBuilder<Parcel>>::new();
         let probe = worker.dataflow(|scope| {
