@@ -110,6 +110,7 @@ impl Simulated {
     }
 
     /// Lets every late write arrive: what a client had sent may come after its end.
+    #[allow(dead_code, reason = "the simulation of the whole pipeline calls it")]
     pub(crate) async fn arrive_all(&self) {
         self.state.lock().unwrap().late.iter_mut().for_each(|late| late.due = 0);
         self.arrive().await;

@@ -141,10 +141,9 @@ impl Seen {
         }
         let now = manifest.checkpoint().cloned();
         match &now {
-            Some(now) if manifest.is_claim() => {
-                if before != Some(now) {
-                    self.break_law(format!("claim {sequence} carries another checkpoint than manifest {number}"));
-                }
+            Some(now) if manifest.is_claim() && before == Some(now) => {}
+            Some(_) if manifest.is_claim() => {
+                self.break_law(format!("claim {sequence} carries another checkpoint than manifest {number}"));
             }
             Some(now) => self.checkpoint(sequence, before, now),
             None if before.is_some() => self.break_law(format!("claim {sequence} forgets a checkpoint")),

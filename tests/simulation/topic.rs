@@ -49,7 +49,7 @@ impl AnomalyTopic for Producer {
         let fate = self.turnstile.roll(1000);
         // The process dies, or is not told.
         let (dies, is_lost) = (fate < self.faults, fate < 2 * self.faults);
-        if dies && fate % 2 == 0 {
+        if dies && fate.is_multiple_of(2) {
             self.turnstile.die_here();
         }
         let mut topic = self.topic.lock().unwrap();

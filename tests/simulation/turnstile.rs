@@ -131,7 +131,7 @@ impl Turnstile {
     /// Waits until the process is frozen, or all of its threads are gone.
     pub fn until_still(&self) -> Life {
         let mut state = self.lock();
-        while !(state.life == Life::Frozen && state.holder.is_none()) && !state.is_over() {
+        while !state.is_over() && (state.life != Life::Frozen || state.holder.is_some()) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if state.is_over() { Life::Dead } else { state.life }
