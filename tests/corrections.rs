@@ -97,7 +97,9 @@ fn standing(place: &Place) -> Standing {
 
 /// The newest windows that the detector calls an anomaly.
 fn anomalous(place: &Place) -> Standing {
-    let mut newest: BTreeMap<(String, i64), (i64, Option<(u64, i64)>)> = BTreeMap::new();
+    // The revision, and where it is an anomaly what stands.
+    type Judged = (i64, Option<(u64, i64)>);
+    let mut newest: BTreeMap<(String, i64), Judged> = BTreeMap::new();
     for row in tables::rows(&place.open(), "windows/by_device", &[]) {
         let revision = row["revision"].int();
         let (score, is_anomaly) = (row["drift_score"].number().unwrap(), row["drift_is_anomaly"].int() == 1);

@@ -3,8 +3,10 @@
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::errors::ParquetError;
 
 use crate::audit::AuditError;
+use crate::observe::panic::guarded;
 use crate::storage::key::ObjectKey;
 use crate::storage::patience::Patience;
 use crate::storage::{Listed, S3Options, Storage};
@@ -46,7 +48,10 @@ impl Tables {
 
 fn batches(file: &ObjectKey, bytes: Bytes) -> Result<Vec<RecordBatch>, AuditError> {
     let parquet = |source| AuditError::Parquet { file: file.clone(), source };
-    let reader =
-        ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|builder| builder.build()).map_err(parquet)?;
-    reader.collect::<Result<_, _>>().map_err(|source| AuditError::Rows { file: file.clone(), source })
+    let read = || {
+        let reader =
+            ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|builder| builder.build()).map_err(parquet)?;
+        reader.collect::<Result<_, _>>().map_err(|source| AuditError::Rows { file: file.clone(), source })
+    };
+    guarded(read).unwrap_or_else(|| Err(parquet(ParquetError::General("its parts do not fit together".to_owned()))))
 }

@@ -11,6 +11,8 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use crate::observe::panic::guarded;
+
 /// Rows of a row group; larger ones cost memory while they are written and save nothing.
 const ROW_GROUP_ROWS: usize = 65_536;
 
@@ -65,8 +67,11 @@ pub(super) fn encode(
     writer.into_inner().map(Bytes::from)
 }
 
-/// The rows of a Parquet file.
+/// The rows of a Parquet file, which may be damaged.
 pub(super) fn decode(bytes: Bytes) -> Result<Vec<RecordBatch>, ParquetError> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(ROW_GROUP_ROWS).build()?;
-    reader.map(|batch| batch.map_err(ParquetError::from)).collect()
+    let read = || {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(ROW_GROUP_ROWS).build()?;
+        reader.map(|batch| batch.map_err(ParquetError::from)).collect()
+    };
+    guarded(read).unwrap_or_else(|| Err(ParquetError::General("its parts do not fit together".to_owned())))
 }

@@ -115,8 +115,12 @@ impl Seen {
         if is_table(path) {
             self.break_law(format!("`{path}` was written where readers look"));
         }
-        self.objects.insert(path.to_owned(), (bytes.len() as u64, Sha256::of(bytes)));
+        let is_new = self.objects.insert(path.to_owned(), (bytes.len() as u64, Sha256::of(bytes))).is_none();
         if let Some(sequence) = is_manifest(path) {
+            // A process that slept may create a number once more that was swept: it finds out, and nobody goes by it.
+            if is_new && self.manifests.contains_key(&sequence) {
+                return;
+            }
             match Manifest::from_bytes(bytes, Sequence(sequence)) {
                 Ok(manifest) => self.manifest(sequence, manifest, Sha256::of(bytes)),
                 Err(fault) => self.break_law(format!("manifest {sequence}: {fault}")),

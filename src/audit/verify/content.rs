@@ -14,6 +14,7 @@ use crate::audit::verify::finding::Finding;
 use crate::audit::verify::look::{Look, whole};
 use crate::audit::verify::rows::{Rows, Source};
 use crate::checkpoint::manifest::{Checkpoint, Sequence};
+use crate::observe::panic::guarded;
 use crate::storage::Storage;
 use crate::storage::digest::Sha256;
 use crate::storage::error::StorageError;
@@ -72,11 +73,12 @@ fn rows_of_footer(storage: &Storage, found: &Found, read: Result<Bytes, StorageE
     let mut bytes = read?;
     loop {
         let mut reader = ParquetMetaDataReader::new();
-        match reader.try_parse_sized(&bytes, found.size) {
-            Ok(()) => {
-                let rows = reader.finish().map_err(damaged)?.file_metadata().num_rows();
-                return Ok(u64::try_from(rows).unwrap_or(0));
-            }
+        let parsed = guarded(|| {
+            reader.try_parse_sized(&bytes, found.size)?;
+            Ok(reader.finish()?.file_metadata().num_rows())
+        });
+        match parsed.unwrap_or_else(|| Err(ParquetError::General("its parts do not fit together".to_owned()))) {
+            Ok(rows) => return Ok(u64::try_from(rows).unwrap_or(0)),
             Err(ParquetError::NeedMoreData(needed)) if needed > bytes.len() && needed as u64 <= found.size => {
                 bytes = storage.fetch(found, found.size - needed as u64..found.size).wait()?;
             }
