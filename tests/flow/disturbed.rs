@@ -118,14 +118,9 @@ percentile = 80.0
 const POISON: [Option<&[u8]>; 3] =
     [Some(br#"{"ts":1704067200000,"device":"#), None, Some(br#"{"ts":"soon","device":"d"}"#)];
 
-/// The number in a variable, or one from the clock; every failure has to tell it.
+/// The number in a variable, or another one; every failure has to tell it.
 pub fn number(variable: &str, default: impl FnOnce() -> u64) -> u64 {
     std::env::var(variable).ok().map_or_else(default, |text| text.parse().unwrap())
-}
-
-/// A seed that no other run had.
-pub fn fresh_seed() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos().into()
 }
 
 /// Goes on later; not to wait for anything.

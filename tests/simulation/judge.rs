@@ -7,6 +7,7 @@ use tidewatch::storage::Storage;
 
 use crate::flow::tables::{Cell, Row, accounts, rows};
 use crate::source::Recording;
+use crate::topic::Topic;
 
 /// By table, the truth about each thing: its newest revision.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,12 +19,14 @@ pub struct Answer {
 
 const WINDOWS: [&str; 2] = ["windows/by_device", "windows/sliding"];
 
+const ANOMALY: [&str; 5] = ["detector", "key", "window_start", "partition", "offset"];
+
 /// What names a thing, by table.
 const IDENTITIES: [(&str, &[&str]); 6] = [
     (WINDOWS[0], &["device", "window_start"]),
     (WINDOWS[1], &["device", "window_start"]),
     ("events", &["partition", "offset"]),
-    ("anomalies", &["detector", "key", "window_start", "partition", "offset"]),
+    ("anomalies", &ANOMALY),
     ("late", &["partition", "offset", "reason"]),
     ("quarantine", &["partition", "offset"]),
 ];
@@ -59,6 +62,29 @@ impl Answer {
             }
         }
         (self.accounts != wanted.accounts).then(|| format!("{:?} instead of {:?}", self.accounts, wanted.accounts))
+    }
+
+    /// Whether what stands on the topic is what stands in the table.
+    pub fn difference_of(&self, topic: &Topic) -> Option<String> {
+        let mut newest: BTreeMap<Vec<String>, serde_json::Value> = BTreeMap::new();
+        for (_, row) in &topic.rows {
+            let row: serde_json::Value = serde_json::from_str(row).unwrap();
+            let name = ANOMALY.iter().map(|column| row[*column].to_string().replace('"', "")).collect();
+            let revision = |row: &serde_json::Value| row["revision"].as_i64();
+            if newest.get(&name).is_none_or(|other| revision(other) < revision(&row)) {
+                newest.insert(name, row);
+            }
+        }
+        newest.retain(|_, row| row["retracted"] == false);
+        let scores = newest.into_iter().map(|(name, row)| (name, row["score"].as_f64().map(f64::to_bits)));
+        let scores: BTreeMap<_, _> = scores.collect();
+        let score = |(name, row): (&Vec<Cell>, &Row)| {
+            (name.iter().map(written).collect(), row["score"].number().map(f64::to_bits))
+        };
+        let wanted: BTreeMap<Vec<String>, _> = self.tables["anomalies"].iter().map(score).collect();
+        let odd = wanted.iter().find(|(name, score)| scores.get(*name) != Some(*score));
+        let odd = odd.or_else(|| scores.iter().find(|(name, _)| !wanted.contains_key(*name)));
+        odd.map(|(name, _)| format!("the topic and the table say different things of {name:?}"))
     }
 
     /// Against a calculation of our own: which windows there are, their counts, and the sums of whole numbers.
@@ -103,6 +129,20 @@ fn newest(rows: Vec<Row>, table: &str, identity: &[&str]) -> Result<BTreeMap<Vec
     }
     let stands = |row: &Row| row.get("retracted").is_none_or(|retracted| *retracted == Cell::Int(0));
     Ok(newest.into_iter().filter(|(_, (_, row))| stands(row)).map(|(name, (_, row))| (name, row)).collect())
+}
+
+/// A cell as JSON has it, without quotes: the numbers are a window's start and an offset.
+fn written(cell: &Cell) -> String {
+    match cell {
+        Cell::Null => "null".to_owned(),
+        Cell::Text(text) => text.clone(),
+        Cell::Int(number) if *number < 1_000_000_000 => number.to_string(),
+        Cell::Int(micros) => {
+            let time = chrono::DateTime::from_timestamp_micros(*micros).unwrap();
+            time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+        }
+        other => panic!("{other:?} names no anomaly"),
+    }
 }
 
 /// Count and sum of `n` by device and window start, in milliseconds.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tidewatch::audit::verify::{self, Depth};
 use tidewatch::pipeline::PipelineError;
 use tidewatch::storage::Storage;
 use tidewatch::storage::patience::Patience;
@@ -40,7 +41,10 @@ impl Story {
         self.finish(&world, calm)?;
         let answer = answer(&world.truth)?;
         let faults = world.truth.watch().broken().into_iter().chain(world.truth.watch().at_rest());
-        let faults = faults.chain(answer.difference(&wanted)).chain(repeated(&world));
+        let topic = world.topic.lock().unwrap();
+        let faults =
+            faults.chain(answer.difference(&wanted)).chain(topic.repeated()).chain(answer.difference_of(&topic));
+        let faults = faults.chain(verified(&world.truth)?);
         faults.take(5).reduce(|all, fault| all + "\n" + &fault).map_or(Ok(()), Err)
     }
 
@@ -135,17 +139,17 @@ fn is_expected(error: &PipelineError) -> bool {
     )
 }
 
-fn answer(truth: &Arc<Truth>) -> Result<Answer, String> {
+fn storage(truth: &Arc<Truth>) -> Result<Storage, String> {
     let store: Arc<Truth> = Arc::clone(truth);
-    let storage = Storage::in_steps(store, Patience::default()).map_err(|error| error.to_string())?;
-    Answer::of(&storage)
+    Storage::over(store, Patience::default()).map_err(|error| error.to_string())
 }
 
-/// A row that a reader of the topic has seen twice.
-fn repeated(world: &World) -> Option<String> {
-    let topic = world.topic.lock().unwrap();
-    let mut keys: Vec<&str> = topic.rows.iter().map(|(key, _)| key.as_str()).collect();
-    keys.sort_unstable();
-    let twice = keys.windows(2).find(|pair| pair[0] == pair[1])?;
-    Some(format!("the topic has `{}` twice", twice[0]))
+fn answer(truth: &Arc<Truth>) -> Result<Answer, String> {
+    Answer::of(&storage(truth)?)
+}
+
+/// What `tidewatch verify --deep` finds.
+fn verified(truth: &Arc<Truth>) -> Result<Vec<String>, String> {
+    let verified = verify::of(&storage(truth)?, Depth::Rows, None).map_err(|error| error.to_string())?;
+    Ok(verified.findings.iter().map(ToString::to_string).collect())
 }

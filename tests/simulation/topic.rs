@@ -16,6 +16,16 @@ pub struct Topic {
     pub rows: Vec<(String, String)>,
 }
 
+impl Topic {
+    /// A row that is there twice.
+    pub fn repeated(&self) -> Option<String> {
+        let mut keys: Vec<&str> = self.rows.iter().map(|(key, _)| key.as_str()).collect();
+        keys.sort_unstable();
+        let twice = keys.windows(2).find(|pair| pair[0] == pair[1])?;
+        Some(format!("the topic has `{}` twice", twice[0]))
+    }
+}
+
 /// A process's hold on the topic.
 pub struct Producer {
     pub topic: Arc<Mutex<Topic>>,
