@@ -27,10 +27,13 @@ pub fn manifest(sequence: Sequence) -> ObjectKey {
     manifests().child(&format!("{:020}.json", sequence.0))
 }
 
+/// Numbers beyond are no manifest's, whatever a file is called: a manifest each microsecond would take as many centuries.
+const NUMBERS: u64 = 1 << 62;
+
 /// The number of a manifest, if the key is one's.
 pub fn sequence_of(key: &ObjectKey) -> Option<Sequence> {
     let digits = key.name().strip_suffix(".json").filter(|digits| digits.len() == 20)?;
-    let sequence = Sequence(digits.parse().ok()?);
+    let sequence = Sequence(digits.parse().ok().filter(|number| *number < NUMBERS)?);
     (*key == manifest(sequence)).then_some(sequence)
 }
 

@@ -144,7 +144,11 @@ fn as_text(survey: &Survey, is_closed: bool) -> String {
         }
     }
     if survey.chosen() == 0 {
-        text.push_str("nothing to play again: what is quarantined still cannot be read, or was played before\n");
+        let is_narrowed = survey.partitions.iter().any(|partition| partition.unasked > 0);
+        text.push_str(match is_narrowed {
+            true => "nothing to play again of what was asked for\n",
+            false => "nothing to play again: what is quarantined still cannot be read, or was played before\n",
+        });
     } else if is_closed {
         text.push_str(
             "every window is closed, for a replay has ended here: the records go to `events` and `anomalies`, and for their windows \

@@ -45,7 +45,8 @@ pub(super) struct VerifyOptions {
     /// Where the store is, if it is not AWS
     #[arg(long, value_name = "URL")]
     pub(super) endpoint: Option<String>,
-    /// Also read the source of this configuration again: does each stretch of offsets hold what was read there?
+    /// Also read the source of this configuration again: does each stretch of offsets hold what was read there? Give the configuration
+    /// by which it was read
     #[arg(long, value_name = "CONFIG")]
     pub(super) source: Option<PathBuf>,
     /// What was replayed, instead of the configured source: files, folders or globs, or `kafka`

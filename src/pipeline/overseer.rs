@@ -15,6 +15,7 @@ use crate::observe::stop::StopSignal;
 use crate::observe::vitals::Phase;
 use crate::observe::watchdog::{Pace, Watchdog};
 use crate::pipeline::shared::Shared;
+use crate::pipeline::spec::Until;
 use crate::storage::Storage;
 
 /// How long a last checkpoint may take once a stop was asked for.
@@ -40,7 +41,7 @@ pub struct Overseer {
 
 impl Overseer {
     /// `limit`: how long nothing may move.
-    pub fn start(shared: &Shared, limit: Duration) -> io::Result<Overseer> {
+    pub fn start(shared: &Shared, limit: Duration, until: Until) -> io::Result<Overseer> {
         let (hold, released) = channel();
         let store: Arc<OnceLock<Storage>> = Arc::default();
         let mut oversight = Oversight {
@@ -54,7 +55,7 @@ impl Overseer {
             while let Err(RecvTimeoutError::Timeout) = released.recv_timeout(LOOK) {
                 if let Some(end) = oversight.look(Instant::now()) {
                     oversight.tell(end);
-                    std::process::exit(end.code());
+                    std::process::exit(end.code(until));
                 }
             }
         })?;
@@ -96,10 +97,11 @@ enum End {
 }
 
 impl End {
-    fn code(self) -> i32 {
+    /// What has an end of its own was not done: only a run until it is stopped is well where nothing had begun.
+    fn code(self, until: Until) -> i32 {
         match self {
-            End::NothingBegun => 0,
-            End::StandsStill { .. } | End::HeldUp => 1,
+            End::NothingBegun if until == Until::Stopped => 0,
+            End::NothingBegun | End::StandsStill { .. } | End::HeldUp => 1,
         }
     }
 }
@@ -176,5 +178,12 @@ mod tests {
         for (phase, waited, wanted) in rows {
             assert_eq!(overdue(phase, waited), wanted, "{phase:?} after {waited:?}");
         }
+    }
+
+    #[test]
+    fn what_has_an_end_of_its_own_fails_if_it_is_stopped_before_it_began() {
+        let codes = [Until::Stopped, Until::CaughtUp, Until::Closed].map(|until| End::NothingBegun.code(until));
+        assert_eq!(codes, [0, 1, 1]);
+        assert_eq!(End::HeldUp.code(Until::Stopped), 1);
     }
 }

@@ -78,7 +78,10 @@ impl Survey {
 
 /// The newest manifest of an output, if it has a checkpoint.
 pub fn newest(output: &OutputSpec) -> Result<Option<Manifest>, PipelineError> {
-    let storage = Storage::open(&output.url, &output.s3, Patience::at_start())?;
+    // What was mistyped must not be made.
+    let Some(storage) = Storage::open_existing(&output.url, &output.s3, Patience::at_start())? else {
+        return Ok(None);
+    };
     Ok(CheckpointLog::newest(&storage)?.filter(|manifest| manifest.checkpoint().is_some()))
 }
 

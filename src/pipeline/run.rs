@@ -30,7 +30,7 @@ const PARK: Duration = Duration::from_millis(100);
 /// Runs to the end on this machine. `Ok` means that everything that was read is committed.
 pub fn run(spec: PipelineSpec, cluster: Cluster, stop: StopSignal, metrics: Arc<Metrics>) -> Result<(), PipelineError> {
     let shared = Shared::new(stop, metrics, Arc::new(Machine));
-    let overseer = Overseer::start(&shared, spec.watchdog).map_err(PipelineError::Thread)?;
+    let overseer = Overseer::start(&shared, spec.watchdog, spec.until).map_err(PipelineError::Thread)?;
     go(spec, cluster, &shared, Some(overseer))
 }
 

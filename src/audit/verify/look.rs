@@ -99,6 +99,8 @@ fn no_output(storage: &Storage) -> Result<AuditError, AuditError> {
 }
 
 fn once(storage: &Storage, newest: Sequence, known: &mut BTreeMap<ObjectKey, LedgerFile>) -> Result<Look, AuditError> {
+    // Before the tables: what is published and swept meanwhile is seen in one of both.
+    let staged = storage.find_below(&places::staging())?;
     let mut files = Vec::new();
     for folder in TABLE_FOLDERS {
         files.extend(storage.find_below(&ObjectKey::of([folder]))?);
@@ -115,7 +117,7 @@ fn once(storage: &Storage, newest: Sequence, known: &mut BTreeMap<ObjectKey, Led
     if manifests.last().is_none_or(|last| last.sequence != newest) {
         manifests.extend(manifest(storage, newest, newest)?);
     }
-    objects.extend(storage.find_below(&places::staging())?);
+    objects.extend(staged);
     let mut look = Look { manifests, files, objects, ledger: Vec::new() };
     look.ledger = ledger(storage, &look, known)?;
     Ok(look)

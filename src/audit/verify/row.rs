@@ -9,6 +9,9 @@ use crate::checkpoint::decide::may_follow;
 use crate::checkpoint::manifest::{Manifest, Sequence};
 use crate::checkpoint::places;
 
+/// More that are missing say nothing new: a number that is no manifest's may be far behind the last one.
+const MISSING_MAX: usize = 1000;
+
 /// What is wrong with the row. Those that the newest one lets be swept may be there or not.
 pub fn judge(manifests: &[FoundManifest]) -> Vec<Finding> {
     let Some(newest) = manifests.last() else { return Vec::new() };
@@ -18,10 +21,16 @@ pub fn judge(manifests: &[FoundManifest]) -> Vec<Finding> {
     let listed = by_number.keys().find(|sequence| sequence.0 > 1).copied();
     let oldest = listed.unwrap_or(newest.sequence).min(oldest_kept(newest.sequence));
     let wanted = std::iter::once(Sequence(1)).chain((oldest.0..=newest.sequence.0).map(Sequence));
-    let mut findings = Vec::new();
+    let (mut findings, mut missing) = (Vec::new(), 0);
     for sequence in wanted {
+        if missing == MISSING_MAX {
+            break;
+        }
         match by_number.get(&sequence) {
-            None => findings.push(Finding::ManifestMissing { sequence, file: places::manifest(sequence) }),
+            None => {
+                missing += 1;
+                findings.push(Finding::ManifestMissing { sequence, file: places::manifest(sequence) });
+            }
             Some(found) => {
                 let before = sequence.0.checked_sub(1).and_then(|before| by_number.get(&Sequence(before)));
                 one(found, before.copied(), newest.read.as_ref().ok(), &mut findings);
@@ -88,6 +97,7 @@ mod tests {
         assert_eq!(missing(&row((1..=1).chain(37..=100))), none, "all before 37 may be swept");
         assert_eq!(missing(&row((1..=1).chain(30..=100))), none, "and need not be");
         assert_eq!(missing(&row((1..=1).chain(39..=100))), [37, 38]);
+        assert_eq!(missing(&row([1, 2, 1 << 40])).len(), MISSING_MAX, "a stray one");
         assert_eq!(missing(&row((1..=4).chain(6..=9))), [5]);
         assert_eq!(missing(&row(2..=9)), [1], "the first is never swept");
         assert_eq!(missing(&row((1..=1).chain(30..=31).chain(33..=100))), [32], "swept from below, one by one");

@@ -9,6 +9,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::domain::ids::{Offset, PartitionId};
 use crate::domain::raw::{Form, Offsets, RawBatch};
+use crate::observe::panic::guarded;
 
 /// Invariant: all columns are of one length, and partition, offset and reason have no nulls.
 #[derive(Clone, Debug)]
@@ -23,7 +24,12 @@ pub struct Rows {
 }
 
 impl Rows {
+    /// The bytes may be damaged.
     pub(super) fn read(bytes: Bytes) -> Result<Rows, String> {
+        guarded(|| Rows::decode(bytes)).unwrap_or_else(|| Err("its parts do not fit together".to_owned()))
+    }
+
+    fn decode(bytes: Bytes) -> Result<Rows, String> {
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|builder| builder.build());
         let reader = reader.map_err(|error| error.to_string())?;
         let schema = reader.schema();
