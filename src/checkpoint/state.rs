@@ -26,9 +26,14 @@ const LENGTH_BYTES: usize = 8;
 const DIGEST_BYTES: usize = 8;
 const HEAD_BYTES: usize = LENGTH_BYTES + DIGEST_BYTES;
 
+/// About what a stream takes beside its columns' bytes.
+const FRAME_BYTES: usize = 2048;
+
 /// Writes batches, which may differ in schema.
 pub fn encode(batches: &[RecordBatch]) -> Result<Bytes, StateFault> {
-    let mut bytes = Vec::new();
+    // At once: growing step by step would copy a large state several times.
+    let size: usize = batches.iter().map(|batch| batch.get_array_memory_size() + FRAME_BYTES).sum();
+    let mut bytes = Vec::with_capacity(size);
     for (index, batch) in batches.iter().enumerate() {
         let start = bytes.len();
         bytes.resize(start + HEAD_BYTES, 0);
