@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tidewatch::models::activation::Activation;
+use tidewatch::models::estimator::{ErrorMeasure, Estimator};
 use tidewatch::models::features::{Feature, Scaler};
-use tidewatch::models::model::{DetectorKind, ErrorMeasure, Model, ModelParts, Threshold};
+use tidewatch::models::model::{Model, ModelParts, Threshold};
 use tidewatch::models::network::{Layer, Network, Tensor, Tensors};
 use tidewatch::scoring::detector::{Detector, Path};
 
@@ -61,11 +62,12 @@ fn model(input: &[usize], features: usize, layers: Vec<Layer>) -> Arc<Model> {
         }
     }
     let model = Model::new(ModelParts {
-        kind: DetectorKind::Autoencoder,
-        network: Network::new(input.to_vec(), layers, tensors).expect("the layers fit"),
+        estimator: Estimator::Autoencoder {
+            network: Network::new(input.to_vec(), layers, tensors).expect("the layers fit"),
+            error: ErrorMeasure::Mae,
+        },
         features: (0..features).map(|index| Feature::of_field(&format!("f{index}"))).collect(),
         scaler: Scaler::Standard { mean: vec![0.1; features], deviation: vec![2.0; features] },
-        error: ErrorMeasure::Mae,
         threshold: Threshold { value: 1.0, calibration: "none".to_string() },
         training_data: None,
         metrics: BTreeMap::new(),

@@ -20,8 +20,9 @@ use flow::topic::Topic;
 use tidewatch::audit::anomalies::newest;
 use tidewatch::audit::tables::Tables;
 use tidewatch::models::activation::Activation;
+use tidewatch::models::estimator::{ErrorMeasure, Estimator};
 use tidewatch::models::features::{Feature, Scaler};
-use tidewatch::models::model::{DetectorKind, ErrorMeasure, Model, ModelParts, Threshold};
+use tidewatch::models::model::{Model, ModelParts, Threshold};
 use tidewatch::models::network::{Layer, Network, Tensor};
 use tidewatch::models::registry;
 use tidewatch::storage::S3Options;
@@ -54,11 +55,12 @@ fn save_model(folder: &Path) {
     let layer = Layer::Dense { units: 1, activation: Activation::Linear, bias: true };
     let tensors = [("0.kernel".to_owned(), tensor(&[1, 1])), ("0.bias".to_owned(), tensor(&[1]))];
     let model = Model::new(ModelParts {
-        kind: DetectorKind::Autoencoder,
-        network: Network::new(vec![1], vec![layer], tensors.into()).unwrap(),
+        estimator: Estimator::Autoencoder {
+            network: Network::new(vec![1], vec![layer], tensors.into()).unwrap(),
+            error: ErrorMeasure::Mae,
+        },
         features: vec![Feature::of_field("level_mean")],
         scaler: Scaler::Standard { mean: vec![CENTRE], deviation: vec![1.0] },
-        error: ErrorMeasure::Mae,
         threshold: Threshold { value: THRESHOLD, calibration: "given".into() },
         training_data: None,
         metrics: BTreeMap::new(),

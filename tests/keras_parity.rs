@@ -9,8 +9,9 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
+use tidewatch::models::estimator::ErrorMeasure;
 use tidewatch::models::import::{ImportOptions, import};
-use tidewatch::models::model::{ErrorMeasure, Model};
+use tidewatch::models::model::Model;
 use tidewatch::scoring::detector::{Detector, Path};
 
 const PATHS: [Path; 3] = [Path::Fast, Path::Portable, Path::Reference];
@@ -89,7 +90,7 @@ fn both_formats_of_keras_give_the_same_model() {
     let folder = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models");
     for (name, features) in [("together", 5), ("steps", 4)] {
         let model = |ending: &str| imported(&folder.join(format!("{name}{ending}")), features, ErrorMeasure::Mae);
-        assert_eq!(model(".h5").network(), model(".keras").network(), "{name}");
+        assert_eq!(model(".h5").estimator(), model(".keras").estimator(), "{name}");
     }
 }
 

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use tidewatch::models::activation::Activation;
+use tidewatch::models::estimator::{ErrorMeasure, Estimator};
 use tidewatch::models::features::{Feature, Scaler};
 use tidewatch::models::import::{ImportOptions, import};
-use tidewatch::models::model::{DetectorKind, ErrorMeasure, Model, ModelParts, Threshold};
+use tidewatch::models::model::{Model, ModelParts, Threshold};
 use tidewatch::models::network::{Layer, Network, Tensor, Tensors};
 use tidewatch::scoring::detector::{Detector, Path};
 
@@ -127,11 +128,12 @@ fn model() -> impl Strategy<Value = Arc<Model>> {
         add(Layer::Reshape { shape: input.clone() }, &mut shape, &mut layers, &mut tensors);
         let features = input[input.len() - 1];
         let parts = ModelParts {
-            kind: DetectorKind::Autoencoder,
-            network: Network::new(input, layers, tensors).unwrap(),
+            estimator: Estimator::Autoencoder {
+                network: Network::new(input, layers, tensors).unwrap(),
+                error: ErrorMeasure::Mse,
+            },
             features: (0..features).map(|index| Feature::of_field(&format!("f{index}"))).collect(),
             scaler: Scaler::Standard { mean: vec![0.5; features], deviation: vec![1.7; features] },
-            error: ErrorMeasure::Mse,
             threshold: Threshold { value: 1.0, calibration: "none".into() },
             training_data: None,
             metrics: BTreeMap::new(),

@@ -173,7 +173,7 @@ fn the_seed_decides_the_model_whatever_the_memory_and_the_cuts() {
     let mut cut = recording.clone();
     cut.files.block_bytes = 997;
     assert_eq!(first, model(&spec, &cut), "cut elsewhere when it was read");
-    assert_ne!(first.model.network(), model(&TrainingSpec { seed: 1, ..spec }, &recording).model.network());
+    assert_ne!(first.model.estimator(), model(&TrainingSpec { seed: 1, ..spec }, &recording).model.estimator());
 }
 
 fn window() -> WindowSpec {

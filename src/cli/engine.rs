@@ -12,7 +12,7 @@ use crate::domain::detector::DetectorSpec;
 use crate::domain::schema::EventSchema;
 use crate::models::import::{ImportOptions, ImportedModel};
 use crate::models::model::ModelVersion;
-use crate::models::{self, model, registry};
+use crate::models::{self, registry};
 use crate::observe::metrics::Metrics;
 use crate::observe::stop::StopSignal;
 use crate::pipeline::PipelineError;
@@ -338,8 +338,8 @@ pub(super) fn identity(settings: &Settings, input: &Input) -> anyhow::Result<Ide
 pub(super) fn import(import: Import) -> anyhow::Result<(ImportedModel, ModelVersion)> {
     let Import { files, to, error, threshold } = import;
     let error = error.map(|error| match error {
-        ErrorMeasure::Mae => model::ErrorMeasure::Mae,
-        ErrorMeasure::Mse => model::ErrorMeasure::Mse,
+        ErrorMeasure::Mae => models::estimator::ErrorMeasure::Mae,
+        ErrorMeasure::Mse => models::estimator::ErrorMeasure::Mse,
     });
     let imported = models::import::import(&files, &ImportOptions { error, threshold })?;
     let version = registry::save(Path::new(&to), &imported.model)?;

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::models::estimator::{ErrorMeasure, Estimator};
 use crate::models::features::Scaler;
 use crate::models::import::{ImportError, ImportedModel};
-use crate::models::model::{ErrorMeasure, Model, ModelVersion};
-use crate::models::network::Layer;
+use crate::models::model::{Model, ModelVersion};
+use crate::models::network::{Layer, Network};
 use crate::models::registry;
 
 use serde_json::json;
@@ -46,11 +47,13 @@ fn as_json(imported: &ImportedModel, version: &ModelVersion, to: &str) -> serde_
         "model": format!("{to}/{}", version.version),
         "version": version.version,
         "version_in_force": in_force,
-        "input": model.network().input(),
+        "kind": model.estimator().kind(),
+        "input": model.estimator().network().map(Network::input),
         "features": model.features().iter().map(|feature| feature.name.as_str()).collect::<Vec<_>>(),
-        "error": match model.error() {
-            ErrorMeasure::Mae => "mae",
-            ErrorMeasure::Mse => "mse",
+        "error": match model.estimator() {
+            Estimator::Autoencoder { error: ErrorMeasure::Mae, .. } => Some("mae"),
+            Estimator::Autoencoder { error: ErrorMeasure::Mse, .. } => Some("mse"),
+            _ => None,
         },
         "threshold": model.threshold().value,
         "calibration": model.threshold().calibration,
@@ -64,14 +67,16 @@ fn told(imported: &ImportedModel, version: &ModelVersion, to: &str) -> String {
     let mut line = |what: &str, words: String| {
         let _ = writeln!(text, "  {what:<12}{words}");
     };
-    line("input", format!("{} to {}", shape(model.network().input()), shape(model.network().output())));
-    for (index, layer) in model.network().layers().iter().enumerate() {
-        line(if index == 0 { "layers" } else { "" }, words_of(layer));
+    if let Some(network) = model.estimator().network() {
+        line("input", format!("{} to {}", shape(network.input()), shape(network.output())));
+        for (index, layer) in network.layers().iter().enumerate() {
+            line(if index == 0 { "layers" } else { "" }, words_of(layer));
+        }
     }
     let names: Vec<&str> = model.features().iter().map(|feature| feature.name.as_str()).collect();
     line("features", format!("{}: {}", names.len(), names.join(", ")));
     line("scaler", scaler_words(model));
-    line("error", error_words(model).to_owned());
+    line("score", score_words(model.estimator()).to_owned());
     line("threshold", format!("{}, {}", model.threshold().value, model.threshold().calibration));
     imported.notes.iter().for_each(|note| line("note", note.clone()));
     let in_force = match registry::in_force(Path::new(to)) {
@@ -113,9 +118,13 @@ fn scaler_words(model: &Model) -> String {
     }
 }
 
-fn error_words(model: &Model) -> &'static str {
-    match model.error() {
-        ErrorMeasure::Mae => "mean absolute error of the scaled values",
-        ErrorMeasure::Mse => "mean squared error of the scaled values",
+fn score_words(estimator: &Estimator) -> &'static str {
+    match estimator {
+        Estimator::Autoencoder { error: ErrorMeasure::Mae, .. } => "mean absolute error of the scaled values",
+        Estimator::Autoencoder { error: ErrorMeasure::Mse, .. } => "mean squared error of the scaled values",
+        Estimator::Pca(_) => "distance from where normal rows lie",
+        Estimator::IsolationForest(_) => "how few splits set a row apart, from 0 to 1",
+        Estimator::KMeans(_) => "distance to the nearest centre",
+        Estimator::Classifier { .. } => "probability of an anomaly",
     }
 }

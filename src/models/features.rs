@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::models::transform::Transform;
+
 /// One input of a model. Two features may come from one field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -10,18 +12,69 @@ pub struct Feature {
     pub name: String,
     /// The column it is taken from: an event's field, or a window's column such as `Rate_mean`.
     pub field: String,
-    /// What stands for a value that is missing or not finite, in the user's units, before scaling.
+    /// How a number comes of it.
+    #[serde(default, skip_serializing_if = "Derivation::is_value")]
+    pub derivation: Derivation,
+    /// What stands for a value that is missing or not finite, in the user's units, before transforms and scaling.
     #[serde(default)]
     pub default: f64,
     /// The column itself may be missing; the default then stands for every value.
     #[serde(default)]
     pub optional: bool,
+    /// What is done to the number before it is scaled, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transforms: Vec<Transform>,
+}
+
+/// How the number of a feature comes of its field.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Derivation {
+    /// It is the field's value.
+    #[default]
+    Value,
+    /// The field's value divided by that of another one; missing where that is zero.
+    Ratio { over: String },
+    /// 1 where the field, text, equals this, else 0; missing where the field is.
+    OneHot { equals: String },
+}
+
+impl Derivation {
+    fn is_value(&self) -> bool {
+        *self == Derivation::Value
+    }
 }
 
 impl Feature {
     /// A feature that is named as its field.
     pub fn of_field(name: &str) -> Feature {
-        Feature { name: name.to_string(), field: name.to_string(), default: 0.0, optional: false }
+        Feature {
+            name: name.to_string(),
+            field: name.to_string(),
+            derivation: Derivation::Value,
+            default: 0.0,
+            optional: false,
+            transforms: Vec::new(),
+        }
+    }
+
+    /// The value, or the default where it is missing.
+    fn present(&self, raw: f64) -> f64 {
+        if raw.is_finite() { raw } else { self.default }
+    }
+
+    /// What the scaler sees of a value.
+    pub fn transformed(&self, raw: f64) -> f64 {
+        let through = |value: f64| self.transforms.iter().fold(value, |value, transform| transform.apply(value));
+        match through(self.present(raw)) {
+            value if value.is_finite() => value,
+            _ => through(self.default),
+        }
+    }
+
+    /// The value in the user's units that a transformed one stands for.
+    pub fn restored(&self, transformed: f64) -> f64 {
+        self.transforms.iter().rev().fold(transformed, |value, transform| transform.undo(value))
     }
 }
 

@@ -10,13 +10,17 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use crate::models::array::{Array, Arrays, Values};
+use crate::models::estimator::{Description, Estimator, EstimatorFault};
 use crate::models::features::{Feature, Scaler};
-use crate::models::model::{DetectorKind, ErrorMeasure, Model, ModelFault, ModelParts, Threshold};
-use crate::models::network::{Layer, Network, Tensor, Tensors};
+use crate::models::model::{Model, ModelFault, ModelParts, Threshold};
 
-/// The format that this release writes, and the only one it reads.
-pub const FORMAT: u32 = 1;
+/// The format that this release writes. It reads the one before as well.
+pub const FORMAT: u32 = 2;
+/// The format that knew autoencoders alone, and had what describes them beside everything else.
+const FLAT: u64 = 1;
 const MODEL: &str = "model.json";
 const WEIGHTS: &str = "weights.safetensors";
 /// Files beyond this are not read: a model that scores streams is a few megabytes.
@@ -31,7 +35,7 @@ pub enum ModelError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("`{}` cannot be written", path.display())]
     Unwritable { path: PathBuf, source: io::Error },
-    #[error("`{}` has the format {found}, and this release reads {FORMAT}", folder.display())]
+    #[error("`{}` has the format {found}, and this release reads {FLAT} and {FORMAT}", folder.display())]
     Format { folder: PathBuf, found: u64 },
     #[error("`{}` is not valid JSON of a model", path.display())]
     Json { path: PathBuf, source: serde_json::Error },
@@ -39,7 +43,7 @@ pub enum ModelError {
     Digest { folder: PathBuf, found: String, wanted: String },
     #[error("the weights in `{}` are not valid safetensors", folder.display())]
     Weights { folder: PathBuf, source: safetensors::SafeTensorError },
-    #[error("the weight `{name}` in `{}` is of type {found}, not F32", folder.display())]
+    #[error("the weight `{name}` in `{}` is of type {found}, not F32, F64 or I32", folder.display())]
     WeightType { folder: PathBuf, name: String, found: String },
     #[error("the model in `{}` is not sound", folder.display())]
     Unsound { folder: PathBuf, source: ModelFault },
@@ -54,12 +58,9 @@ pub enum ModelError {
 #[serde(deny_unknown_fields)]
 struct ModelFile {
     format: u32,
-    detector: DetectorKind,
-    input: Vec<usize>,
-    architecture: Vec<Layer>,
+    detector: Description,
     features: Vec<Feature>,
     scaler: Scaler,
-    error: ErrorMeasure,
     threshold: Threshold,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     training_data: Option<String>,
@@ -67,12 +68,6 @@ struct ModelFile {
     metrics: BTreeMap<String, f64>,
     /// SHA-256 of `weights.safetensors`, in lower-case hexadecimal.
     weights_sha256: String,
-}
-
-/// The format alone, to be looked at before anything else is understood.
-#[derive(Deserialize)]
-struct FormatOnly {
-    format: u64,
 }
 
 /// Reads and checks the model in `folder`.
@@ -84,26 +79,18 @@ pub fn read(folder: &Path) -> Result<Model, ModelError> {
         }
         other => other?,
     };
-    let FormatOnly { format } =
-        serde_json::from_slice(&json).map_err(|source| ModelError::Json { path: path.clone(), source })?;
-    if format != u64::from(FORMAT) {
-        return Err(ModelError::Format { folder: folder.to_path_buf(), found: format });
-    }
-    let file: ModelFile = serde_json::from_slice(&json).map_err(|source| ModelError::Json { path, source })?;
+    let file = described(folder, &json).map_err(|source| ModelError::Json { path, source })??;
     let weights = read_file(&folder.join(WEIGHTS))?;
     let found = digest(&weights);
     if found != file.weights_sha256 {
         return Err(ModelError::Digest { folder: folder.to_path_buf(), found, wanted: file.weights_sha256 });
     }
-    let tensors = tensors_of(folder, &weights)?;
+    let arrays = arrays_of(folder, &weights)?;
     let unsound = |source: ModelFault| ModelError::Unsound { folder: folder.to_path_buf(), source };
-    let network = Network::new(file.input, file.architecture, tensors).map_err(|fault| unsound(fault.into()))?;
     Model::new(ModelParts {
-        kind: file.detector,
-        network,
+        estimator: Estimator::of_parts(file.detector, arrays).map_err(|fault: EstimatorFault| unsound(fault.into()))?,
         features: file.features,
         scaler: file.scaler,
-        error: file.error,
         threshold: file.threshold,
         training_data: file.training_data,
         metrics: file.metrics,
@@ -111,17 +98,41 @@ pub fn read(folder: &Path) -> Result<Model, ModelError> {
     .map_err(unsound)
 }
 
+/// What `model.json` says; the format is looked at before anything else is understood.
+fn described(folder: &Path, json: &[u8]) -> serde_json::Result<Result<ModelFile, ModelError>> {
+    let mut json: Value = serde_json::from_slice(json)?;
+    match json.get("format").and_then(Value::as_u64) {
+        Some(FLAT) => nest(&mut json),
+        Some(found) if found != u64::from(FORMAT) => {
+            return Ok(Err(ModelError::Format { folder: folder.to_path_buf(), found }));
+        }
+        // Where there is no format, that is what will be said to be missing.
+        _ => {}
+    }
+    serde_json::from_value(json).map(Ok)
+}
+
+/// Puts what describes an autoencoder where this release has it.
+fn nest(json: &mut Value) {
+    let Value::Object(file) = json else { return };
+    let mut detector = Map::new();
+    for (flat, nested) in
+        [("detector", "kind"), ("input", "input"), ("architecture", "architecture"), ("error", "error")]
+    {
+        detector.extend(file.remove(flat).map(|value| (nested.to_owned(), value)));
+    }
+    file.insert("detector".to_owned(), Value::Object(detector));
+}
+
 /// Writes the model into `folder`, which exists and is empty. Both files and the folder are on the disk when this returns.
 pub fn write(folder: &Path, model: &Model) -> Result<(), ModelError> {
-    let weights = weights_of(folder, model.network())?;
+    let (detector, arrays) = model.estimator().parts();
+    let weights = weights_of(folder, &arrays)?;
     let file = ModelFile {
         format: FORMAT,
-        detector: model.kind(),
-        input: model.network().input().to_vec(),
-        architecture: model.network().layers().to_vec(),
+        detector,
         features: model.features().to_vec(),
         scaler: model.scaler().clone(),
-        error: model.error(),
         threshold: model.threshold().clone(),
         training_data: model.training_data().map(str::to_string),
         metrics: model.metrics().clone(),
@@ -165,29 +176,43 @@ fn digest(bytes: &[u8]) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn tensors_of(folder: &Path, bytes: &[u8]) -> Result<Tensors, ModelError> {
+fn arrays_of(folder: &Path, bytes: &[u8]) -> Result<Arrays, ModelError> {
     let weights = SafeTensors::deserialize(bytes)
         .map_err(|source| ModelError::Weights { folder: folder.to_path_buf(), source })?;
-    let tensor = |(name, view): (String, TensorView<'_>)| {
-        if view.dtype() != Dtype::F32 {
-            let found = format!("{:?}", view.dtype());
-            return Err(ModelError::WeightType { folder: folder.to_path_buf(), name, found });
-        }
-        let values = view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        Ok((name, Tensor { shape: view.shape().to_vec(), values }))
+    let array = |(name, view): (String, TensorView<'_>)| {
+        let values = match view.dtype() {
+            Dtype::F32 => {
+                Values::F32(view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+            }
+            Dtype::F64 => {
+                Values::F64(view.data().as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect())
+            }
+            Dtype::I32 => {
+                Values::I32(view.data().as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect())
+            }
+            other => {
+                let found = format!("{other:?}");
+                return Err(ModelError::WeightType { folder: folder.to_path_buf(), name, found });
+            }
+        };
+        Ok((name, Array { shape: view.shape().to_vec(), values }))
     };
-    weights.tensors().into_iter().map(tensor).collect()
+    weights.tensors().into_iter().map(array).collect()
 }
 
-fn weights_of(folder: &Path, network: &Network) -> Result<Vec<u8>, ModelError> {
-    let bytes: Vec<(&String, &Tensor, Vec<u8>)> = network
-        .tensors()
-        .iter()
-        .map(|(name, tensor)| (name, tensor, tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect()))
-        .collect();
+fn weights_of(folder: &Path, arrays: &Arrays) -> Result<Vec<u8>, ModelError> {
+    let bytes: Vec<(&String, &Array, Vec<u8>)> =
+        arrays.iter().map(|(name, array)| (name, array, array.values.to_bytes())).collect();
     let views = bytes
         .iter()
-        .map(|(name, tensor, bytes)| Ok((*name, TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)?)))
+        .map(|(name, array, bytes)| {
+            let dtype = match array.values {
+                Values::F32(_) => Dtype::F32,
+                Values::F64(_) => Dtype::F64,
+                Values::I32(_) => Dtype::I32,
+            };
+            Ok((*name, TensorView::new(dtype, array.shape.clone(), bytes)?))
+        })
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
     views
         .and_then(|views| safetensors::serialize(views, None))
@@ -200,7 +225,13 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::models::centers::Centers;
+    use crate::models::features::Derivation;
+    use crate::models::forest::{Forest, ForestFault, Node, Split};
     use crate::models::model::tests::small_model;
+    use crate::models::network::{Layer, Network, NetworkFault};
+    use crate::models::subspace::{Subspace, SubspaceMeasure};
+    use crate::models::transform::Transform;
 
     fn written() -> (TempDir, Model) {
         let folder = TempDir::new().unwrap();
@@ -223,6 +254,55 @@ mod tests {
     fn what_is_read_back_is_what_was_written() {
         let (folder, model) = written();
         assert_eq!(read(folder.path()).unwrap(), model);
+    }
+
+    /// One of each kind, of two features.
+    fn of_every_kind() -> Vec<Estimator> {
+        let leaf = |samples| Node { samples, split: None };
+        let split = Split { feature: 1, threshold: 0.1 + 0.2, left: 1, right: 2 };
+        let tree = vec![Node { samples: 3, split: Some(split) }, leaf(2), leaf(1)];
+        let measure = SubspaceMeasure::Mahalanobis;
+        let logit = Layer::Dense { units: 1, activation: crate::models::activation::Activation::Linear, bias: false };
+        let kernel = crate::models::network::Tensor { shape: vec![2, 1], values: vec![1.0, -2.0] };
+        let network = Network::new(vec![2], vec![logit], [("0.kernel".to_owned(), kernel)].into()).unwrap();
+        vec![
+            Estimator::Pca(Subspace::new(measure, vec![0.1, 0.2], vec![0.6, 0.8], vec![2.5], 1.0 / 3.0).unwrap()),
+            Estimator::IsolationForest(Forest::new(vec![tree, vec![leaf(3)]], 3, vec![0.5, -0.0]).unwrap()),
+            Estimator::KMeans(Centers::new(2, vec![0.0, 1.0, 2.0, 1.0 / 3.0]).unwrap()),
+            Estimator::Classifier { network, baseline: vec![0.0, 1e-300] },
+        ]
+    }
+
+    #[test]
+    fn a_model_of_every_kind_is_read_back_as_it_was_written() {
+        for estimator in of_every_kind() {
+            let mut parts = ModelParts { estimator, ..small_model(2) };
+            parts.features[0].transforms = vec![Transform::SignedLog, Transform::Clip { low: -1.0, high: 9.0 }];
+            parts.features[1].derivation = Derivation::Ratio { over: "f0".into() };
+            let (folder, model) = (TempDir::new().unwrap(), Model::new(parts).unwrap());
+            write(folder.path(), &model).unwrap();
+            assert_eq!(read(folder.path()).unwrap(), model);
+        }
+    }
+
+    #[test]
+    fn a_folder_of_the_format_before_is_read() {
+        let (folder, model) = written();
+        edit(&folder, |json| {
+            let Value::Object(detector) = json["detector"].take() else { panic!("it is described") };
+            for (name, value) in detector {
+                json[if name == "kind" { "detector" } else { &name }] = value;
+            }
+            json["format"] = 1.into();
+        });
+        assert_eq!(read(folder.path()).unwrap(), model);
+    }
+
+    #[test]
+    fn a_tree_whose_path_would_not_end_is_refused() {
+        let split = Split { feature: 0, threshold: 0.0, left: 0, right: 1 };
+        let tree = vec![Node { samples: 2, split: Some(split) }, Node { samples: 1, split: None }];
+        assert_eq!(Forest::new(vec![tree], 2, vec![0.0]), Err(ForestFault::Node { tree: 0, node: 0 }));
     }
 
     #[test]
@@ -261,15 +341,23 @@ mod tests {
         let (folder, _) = written();
         edit(&folder, |json| drop(json["features"].as_array_mut().unwrap().pop()));
         let error = read(folder.path()).unwrap_err();
-        assert!(matches!(error, ModelError::Unsound { source: ModelFault::FeatureCount { .. }, .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                ModelError::Unsound { source: ModelFault::Estimator(EstimatorFault::FeatureCount { .. }), .. }
+            ),
+            "{error}"
+        );
     }
 
     #[test]
     fn an_architecture_that_the_weights_do_not_fit_is_refused() {
         let (folder, _) = written();
-        edit(&folder, |json| json["architecture"][0]["units"] = 4.into());
-        let error = read(folder.path()).unwrap_err();
-        assert!(matches!(error, ModelError::Unsound { source: ModelFault::Network(_), .. }), "{error}");
+        edit(&folder, |json| json["detector"]["architecture"][0]["units"] = 4.into());
+        let ModelError::Unsound { source, .. } = read(folder.path()).unwrap_err() else { panic!("it is unsound") };
+        let (found, wanted) = (vec![3, 3], vec![3, 4]);
+        let fault = NetworkFault::TensorShape { name: "0.kernel".into(), found, wanted };
+        assert_eq!(source, ModelFault::Estimator(EstimatorFault::Network(fault)));
     }
 
     proptest! {
@@ -286,8 +374,8 @@ mod tests {
                 if cut { bytes.truncate(at); }
                 if file == WEIGHTS {
                     // Past the digest, so that the tensors themselves are read.
-                    let _ = tensors_of(folder.path(), &bytes).map(|tensors| {
-                        Network::new(vec![3], vec![Layer::Affine], tensors)
+                    let _ = arrays_of(folder.path(), &bytes).map(|arrays| {
+                        Estimator::of_parts(written().1.estimator().parts().0, arrays)
                     });
                 }
                 fs::write(path, bytes).unwrap();

@@ -4,9 +4,16 @@
 //! Computing with it is left to `scoring`.
 
 pub mod activation;
+pub mod array;
+pub mod centers;
+pub mod estimator;
 pub mod features;
 pub mod folder;
+pub mod forest;
 pub mod import;
 pub mod model;
 pub mod network;
+pub mod preparation;
 pub mod registry;
+pub mod subspace;
+pub mod transform;

@@ -5,26 +5,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::models::estimator::{Estimator, EstimatorFault};
 use crate::models::features::{Feature, InputLayout, Scaler, ScalerFault};
-use crate::models::network::{Network, NetworkFault};
-
-/// A kind of model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DetectorKind {
-    /// A network that gives back what it was given; the score is how far it is off.
-    Autoencoder,
-}
-
-/// How the error over the features becomes one score.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorMeasure {
-    /// Mean of the absolute differences of the scaled values.
-    Mae,
-    /// Mean of their squares.
-    Mse,
-}
+use crate::models::preparation::Preparation;
+use crate::models::transform::TransformFault;
 
 /// A row whose score is greater than this is an anomaly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,11 +22,9 @@ pub struct Threshold {
 /// The parts of a model that are not yet known to fit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelParts {
-    pub kind: DetectorKind,
-    pub network: Network,
+    pub estimator: Estimator,
     pub features: Vec<Feature>,
     pub scaler: Scaler,
-    pub error: ErrorMeasure,
     pub threshold: Threshold,
     /// What it was trained on, in words for a person.
     pub training_data: Option<String>,
@@ -52,94 +34,88 @@ pub struct ModelParts {
 
 /// A trained detector.
 ///
-/// Invariant: the features fill the network's input, its output has a value for each value of its input in the same order, and the
-/// scaler, the defaults and the threshold are finite.
+/// Invariant: the features fill the estimator's input, and the scaler, the transforms, the defaults and the threshold are sound.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
-    parts: ModelParts,
+    estimator: Estimator,
+    preparation: Preparation,
     layout: InputLayout,
+    threshold: Threshold,
+    training_data: Option<String>,
+    metrics: BTreeMap<String, f64>,
 }
 
 /// Why parts are not a model.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ModelFault {
-    #[error("the network does not fit together")]
-    Network(#[from] NetworkFault),
+    #[error("what computes the score is not sound")]
+    Estimator(#[from] EstimatorFault),
     #[error("the scaler does not fit")]
     Scaler(#[from] ScalerFault),
-    #[error("{features} features cannot fill the network's input of shape {input:?}")]
-    FeatureCount { features: usize, input: Vec<usize> },
-    #[error("the network's output of shape {output:?} does not match its input of shape {input:?}")]
-    NotAnAutoencoder { input: Vec<usize>, output: Vec<usize> },
     #[error("two features are named `{name}`")]
     FeatureTwice { name: String },
-    #[error("the feature `{name}` has a default that is not finite")]
+    #[error("the feature `{name}` has a default that is not finite, or that its transforms make so")]
     FeatureDefault { name: String },
+    #[error("the feature `{name}` has a transform that is not sound")]
+    Transform { name: String, source: TransformFault },
     #[error("the threshold {value} is negative or not finite")]
     Threshold { value: f64 },
 }
 
 impl Model {
     pub fn new(parts: ModelParts) -> Result<Model, ModelFault> {
-        let features = parts.features.len();
-        let (input, output) = (parts.network.input(), parts.network.output());
-        let layout = InputLayout::of(input, features)
-            .ok_or_else(|| ModelFault::FeatureCount { features, input: input.to_vec() })?;
-        // A step of one value, or one step alone, may be spelled with or without that axis; the order of values is the same.
-        let long = |shape: &[usize]| shape.iter().copied().filter(|axis| *axis > 1).collect::<Vec<_>>();
-        if long(input) != long(output) {
-            return Err(ModelFault::NotAnAutoencoder { input: input.to_vec(), output: output.to_vec() });
-        }
+        let ModelParts { estimator, features, scaler, threshold, training_data, metrics } = parts;
+        let layout = estimator.layout(features.len())?;
         let mut names = std::collections::BTreeSet::new();
-        for feature in &parts.features {
+        for feature in &features {
             if !names.insert(&feature.name) {
                 return Err(ModelFault::FeatureTwice { name: feature.name.clone() });
             }
-            if !feature.default.is_finite() {
+            if let Some(source) = feature.transforms.iter().find_map(|transform| transform.check().err()) {
+                return Err(ModelFault::Transform { name: feature.name.clone(), source });
+            }
+            if !(feature.default.is_finite() && feature.transformed(feature.default).is_finite()) {
                 return Err(ModelFault::FeatureDefault { name: feature.name.clone() });
             }
         }
-        parts.scaler.check(features)?;
-        if !(parts.threshold.value.is_finite() && parts.threshold.value >= 0.0) {
-            return Err(ModelFault::Threshold { value: parts.threshold.value });
+        scaler.check(features.len())?;
+        if !(threshold.value.is_finite() && threshold.value >= 0.0) {
+            return Err(ModelFault::Threshold { value: threshold.value });
         }
-        Ok(Model { parts, layout })
+        let preparation = Preparation::new(features, scaler);
+        Ok(Model { estimator, preparation, layout, threshold, training_data, metrics })
     }
 
-    pub fn kind(&self) -> DetectorKind {
-        self.parts.kind
-    }
-
-    pub fn network(&self) -> &Network {
-        &self.parts.network
+    pub fn estimator(&self) -> &Estimator {
+        &self.estimator
     }
 
     pub fn features(&self) -> &[Feature] {
-        &self.parts.features
+        self.preparation.features()
     }
 
     pub fn layout(&self) -> InputLayout {
         self.layout
     }
 
-    pub fn scaler(&self) -> &Scaler {
-        &self.parts.scaler
+    pub fn preparation(&self) -> &Preparation {
+        &self.preparation
     }
 
-    pub fn error(&self) -> ErrorMeasure {
-        self.parts.error
+    pub fn scaler(&self) -> &Scaler {
+        self.preparation.scaler()
     }
 
     pub fn threshold(&self) -> &Threshold {
-        &self.parts.threshold
+        &self.threshold
     }
 
     pub fn training_data(&self) -> Option<&str> {
-        self.parts.training_data.as_deref()
+        self.training_data.as_deref()
     }
 
     pub fn metrics(&self) -> &BTreeMap<String, f64> {
-        &self.parts.metrics
+        &self.metrics
     }
 }
 
@@ -167,7 +143,13 @@ pub struct RegisteredModel {
 pub(crate) mod tests {
     use super::*;
     use crate::models::activation::Activation;
-    use crate::models::network::{Layer, Tensor};
+    use crate::models::estimator::ErrorMeasure;
+    use crate::models::network::{Layer, Network, Tensor};
+
+    fn autoencoder(features: usize, layer: Layer, kernel: Tensor) -> Estimator {
+        let network = Network::new(vec![features], vec![layer], [("0.kernel".to_string(), kernel)].into()).unwrap();
+        Estimator::Autoencoder { network, error: ErrorMeasure::Mae }
+    }
 
     /// `features` inputs through one dense layer of fixed weights.
     pub(crate) fn small_model(features: usize) -> ModelParts {
@@ -175,11 +157,9 @@ pub(crate) mod tests {
         let kernel = Tensor { shape: vec![features, features], values };
         let layer = Layer::Dense { units: features, activation: Activation::Tanh, bias: false };
         ModelParts {
-            kind: DetectorKind::Autoencoder,
-            network: Network::new(vec![features], vec![layer], [("0.kernel".to_string(), kernel)].into()).unwrap(),
+            estimator: autoencoder(features, layer, kernel),
             features: (0..features).map(|i| Feature::of_field(&format!("f{i}"))).collect(),
             scaler: Scaler::None,
-            error: ErrorMeasure::Mae,
             threshold: Threshold { value: 0.5, calibration: "given".into() },
             training_data: None,
             metrics: BTreeMap::new(),
@@ -190,7 +170,8 @@ pub(crate) mod tests {
     fn features_must_fill_the_input() {
         let mut parts = small_model(3);
         parts.features.pop();
-        assert_eq!(Model::new(parts), Err(ModelFault::FeatureCount { features: 2, input: vec![3] }));
+        let fault = EstimatorFault::FeatureCount { features: 2, input: vec![3] };
+        assert_eq!(Model::new(parts), Err(fault.into()));
     }
 
     #[test]
@@ -198,8 +179,9 @@ pub(crate) mod tests {
         let mut parts = small_model(3);
         let kernel = Tensor { shape: vec![3, 2], values: vec![0.1; 6] };
         let layer = Layer::Dense { units: 2, activation: Activation::Linear, bias: false };
-        parts.network = Network::new(vec![3], vec![layer], [("0.kernel".to_string(), kernel)].into()).unwrap();
-        assert_eq!(Model::new(parts), Err(ModelFault::NotAnAutoencoder { input: vec![3], output: vec![2] }));
+        parts.estimator = autoencoder(3, layer, kernel);
+        let fault = EstimatorFault::NotAnAutoencoder { input: vec![3], output: vec![2] };
+        assert_eq!(Model::new(parts), Err(fault.into()));
     }
 
     #[test]

@@ -18,8 +18,9 @@ use crate::domain::detector::{DetectorInput, DetectorSpec};
 use crate::domain::schema::{EventSchema, FieldKind, FieldSpec, KeySource, TimeSource};
 use crate::domain::time::EventTime;
 use crate::models::activation::Activation;
+use crate::models::estimator::{ErrorMeasure, Estimator};
 use crate::models::features::{Feature, Scaler};
-use crate::models::model::{DetectorKind, ErrorMeasure, Model, ModelParts, ModelVersion, RegisteredModel, Threshold};
+use crate::models::model::{Model, ModelParts, ModelVersion, RegisteredModel, Threshold};
 use crate::models::network::{Layer, Network, Tensor};
 use crate::observe::metrics::Metrics;
 use crate::observe::stop::StopSignal;
@@ -118,16 +119,17 @@ fn window() -> WindowSpec {
 fn model(threshold: f64) -> Arc<RegisteredModel> {
     let tensor = |shape: &[usize]| Tensor { shape: shape.to_vec(), values: vec![0.0] };
     let model = Model::new(ModelParts {
-        kind: DetectorKind::Autoencoder,
-        network: Network::new(
-            vec![1],
-            vec![Layer::Dense { units: 1, activation: Activation::Linear, bias: true }],
-            [("0.kernel".to_owned(), tensor(&[1, 1])), ("0.bias".to_owned(), tensor(&[1]))].into(),
-        )
-        .unwrap(),
+        estimator: Estimator::Autoencoder {
+            network: Network::new(
+                vec![1],
+                vec![Layer::Dense { units: 1, activation: Activation::Linear, bias: true }],
+                [("0.kernel".to_owned(), tensor(&[1, 1])), ("0.bias".to_owned(), tensor(&[1]))].into(),
+            )
+            .unwrap(),
+            error: ErrorMeasure::Mae,
+        },
         features: vec![Feature::of_field("value_mean")],
         scaler: Scaler::None,
-        error: ErrorMeasure::Mae,
         threshold: Threshold { value: threshold, calibration: "given".into() },
         training_data: None,
         metrics: BTreeMap::new(),

@@ -5,6 +5,7 @@
 pub mod anomalies;
 pub mod cleared;
 pub mod detector;
+pub(crate) mod estimators;
 pub(crate) mod kernel;
 mod reference;
 pub mod scorer;

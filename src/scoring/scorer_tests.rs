@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::schema::time_type;
 use crate::models::activation::Activation;
+use crate::models::estimator::{ErrorMeasure, Estimator};
 use crate::models::features::{Feature, Scaler};
-use crate::models::model::{DetectorKind, ErrorMeasure, Model, ModelParts, ModelVersion, Threshold};
+use crate::models::model::{Model, ModelParts, ModelVersion, Threshold};
 use crate::models::network::{Layer, Network, Tensor};
 
 /// A model that expects every feature to be `expected` in scaled values, whatever it is given.
@@ -21,11 +22,12 @@ fn constant_model(features: Vec<Feature>, expected: f32, scaler: Scaler) -> Arc<
     let layer = Layer::Dense { units: count, activation: Activation::Linear, bias: true };
     let tensors = [("0.kernel".to_string(), kernel), ("0.bias".to_string(), bias)].into();
     let model = Model::new(ModelParts {
-        kind: DetectorKind::Autoencoder,
-        network: Network::new(vec![count], vec![layer], tensors).unwrap(),
+        estimator: Estimator::Autoencoder {
+            network: Network::new(vec![count], vec![layer], tensors).unwrap(),
+            error: ErrorMeasure::Mae,
+        },
         features,
         scaler,
-        error: ErrorMeasure::Mae,
         threshold: Threshold { value: 1.0, calibration: "given".into() },
         training_data: None,
         metrics: BTreeMap::new(),
@@ -236,11 +238,12 @@ fn a_model_of_sequences_is_refused_as_a_detector_of_rows() {
     let mut model = constant_model(features(&["rate", "syn"]), 0.0, Scaler::None);
     let layer = Layer::Activation { activation: Activation::Tanh };
     let parts = ModelParts {
-        kind: DetectorKind::Autoencoder,
-        network: Network::new(vec![5, 2], vec![layer], BTreeMap::new()).unwrap(),
+        estimator: Estimator::Autoencoder {
+            network: Network::new(vec![5, 2], vec![layer], BTreeMap::new()).unwrap(),
+            error: ErrorMeasure::Mae,
+        },
         features: features(&["rate", "syn"]),
         scaler: Scaler::None,
-        error: ErrorMeasure::Mae,
         threshold: Threshold { value: 1.0, calibration: "given".into() },
         training_data: None,
         metrics: BTreeMap::new(),

@@ -103,18 +103,17 @@ fn the_gradient_is_the_slope_of_the_loss() {
 
 #[test]
 fn the_reconstruction_is_what_the_network_gives() {
+    use crate::models::estimator::{ErrorMeasure, Estimator};
     use crate::models::features::{Feature, Scaler};
-    use crate::models::model::{DetectorKind, ErrorMeasure, Model, ModelParts, Threshold};
+    use crate::models::model::{Model, ModelParts, Threshold};
     use crate::scoring::detector::Detector;
 
     for (architecture, features) in architectures() {
         let weights = Weights::seeded(&architecture, features, 9);
         let model = Model::new(ModelParts {
-            kind: DetectorKind::Autoencoder,
-            network: weights.network().unwrap(),
+            estimator: Estimator::Autoencoder { network: weights.network().unwrap(), error: ErrorMeasure::Mse },
             features: (0..features).map(|index| Feature::of_field(&format!("f{index}"))).collect(),
             scaler: Scaler::None,
-            error: ErrorMeasure::Mse,
             threshold: Threshold { value: 0.0, calibration: "none".into() },
             training_data: None,
             metrics: [].into(),

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
-use crate::models::model::{DetectorKind, ErrorMeasure, Model, ModelParts, Threshold};
+use crate::models::estimator::{ErrorMeasure, Estimator};
+use crate::models::model::{Model, ModelParts, Threshold};
 use crate::training::calibrate::{Calibration, calibrate};
 use crate::training::dataset::{Dataset, gather};
 use crate::training::error::TrainingError;
@@ -130,11 +131,9 @@ fn model(
     let rows = data.training.len() + data.validation.len();
     let [from, _, to] = data.span.map(instant);
     Ok(Model::new(ModelParts {
-        kind: DetectorKind::Autoencoder,
-        network: fitted.weights.network()?,
+        estimator: Estimator::Autoencoder { network: fitted.weights.network()?, error: ErrorMeasure::Mse },
         features: data.features.clone(),
         scaler: data.scaler.clone(),
-        error: ErrorMeasure::Mse,
         threshold,
         training_data: Some(format!("{rows} rows from {from} to {to} of {}", recording.files.paths.join(", "))),
         metrics,

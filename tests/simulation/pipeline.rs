@@ -5,10 +5,9 @@ use std::sync::{Arc, LazyLock};
 
 use tidewatch::domain::detector::{DetectorInput, DetectorSpec};
 use tidewatch::models::activation::Activation;
+use tidewatch::models::estimator::{ErrorMeasure, Estimator};
 use tidewatch::models::features::{Feature, Scaler};
-use tidewatch::models::model::{
-    DetectorKind, ErrorMeasure, Model, ModelParts, ModelVersion, RegisteredModel, Threshold,
-};
+use tidewatch::models::model::{Model, ModelParts, ModelVersion, RegisteredModel, Threshold};
 use tidewatch::models::network::{Layer, Network, Tensor};
 use tidewatch::pipeline::plan::Plan;
 use tidewatch::pipeline::scored::EventsKept;
@@ -102,11 +101,9 @@ fn detector(name: &str, input: DetectorInput, fields: &[&str], threshold: f64) -
     let layer = Layer::Dense { units: count, activation: Activation::Tanh, bias: false };
     let network = Network::new(vec![count], vec![layer], [("0.kernel".to_owned(), kernel)].into()).unwrap();
     let model = Model::new(ModelParts {
-        kind: DetectorKind::Autoencoder,
-        network,
+        estimator: Estimator::Autoencoder { network, error: ErrorMeasure::Mae },
         features: fields.iter().map(|field| Feature::of_field(field)).collect(),
         scaler: Scaler::None,
-        error: ErrorMeasure::Mae,
         threshold: Threshold { value: threshold, calibration: "given".into() },
         training_data: None,
         metrics: BTreeMap::new(),

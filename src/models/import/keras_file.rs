@@ -8,10 +8,10 @@ use hdf5_reader::group::Group;
 use hdf5_reader::{Attribute, Hdf5File, OpenOptions};
 use serde_json::Value;
 
+use crate::models::estimator::EstimatorFault;
 use crate::models::import::keras::{KerasLayer, KerasModel};
 use crate::models::import::keras_activation::KerasVersion;
 use crate::models::import::{FILE_BYTES_MAX, ImportError};
-use crate::models::model::ModelFault;
 use crate::models::network::{Layer, Network, Tensor, Tensors};
 
 /// The greatest tensor that is read, and the greatest chunk of one.
@@ -40,7 +40,7 @@ pub(super) fn read(file: &Path, bytes: Vec<u8>) -> Result<Network, ImportError> 
         }
     }
     let layers = layers.into_iter().map(|layer| layer.layer).collect();
-    Network::new(input, layers, tensors).map_err(|fault| ImportError::Unsound(ModelFault::Network(fault)))
+    Network::new(input, layers, tensors).map_err(|fault| ImportError::Unsound(EstimatorFault::Network(fault).into()))
 }
 
 /// A model as a file holds it, before it is understood.

@@ -13,9 +13,10 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::models::estimator::{ErrorMeasure, Estimator};
 use crate::models::features::{Feature, InputLayout, Scaler};
 use crate::models::import::sidecar::{ScalerFile, Sidecar};
-use crate::models::model::{DetectorKind, ErrorMeasure, Model, ModelFault, ModelParts, Threshold};
+use crate::models::model::{Model, ModelFault, ModelParts, Threshold};
 use crate::models::network::Network;
 
 /// What the files may leave open.
@@ -117,11 +118,9 @@ pub fn import(files: &[PathBuf], options: &ImportOptions) -> Result<ImportedMode
         }
     };
     let model = Model::new(ModelParts {
-        kind: DetectorKind::Autoencoder,
-        network,
+        estimator: Estimator::Autoencoder { network, error },
         features,
         scaler,
-        error,
         threshold,
         training_data: None,
         metrics: BTreeMap::new(),

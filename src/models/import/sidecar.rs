@@ -6,9 +6,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use crate::models::estimator::ErrorMeasure;
 use crate::models::features::{Feature, Scaler};
 use crate::models::import::ImportError;
-use crate::models::model::ErrorMeasure;
 
 /// What one file gives.
 #[derive(Debug, Default, PartialEq)]
@@ -186,7 +186,7 @@ mod tests {
     fn features_may_be_names_or_say_where_they_come_from() {
         let features =
             check(r#"["a", {"name": "b", "field": "a", "default": 2.0, "optional": true}]"#).unwrap().features;
-        let second = Feature { name: "b".into(), field: "a".into(), default: 2.0, optional: true };
+        let second = Feature { name: "b".into(), default: 2.0, optional: true, ..Feature::of_field("a") };
         assert_eq!(features, Some(vec![Feature::of_field("a"), second]));
         assert_eq!(check(r#"{"features": ["x"]}"#).unwrap().features, Some(vec![Feature::of_field("x")]));
     }
