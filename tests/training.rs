@@ -20,7 +20,7 @@ use tidewatch::training::error::TrainingError;
 use tidewatch::training::evaluate::{Evaluation, EvaluationSpec, evaluate};
 use tidewatch::training::input::InputSpec;
 use tidewatch::training::recording::RecordingSpec;
-use tidewatch::training::spec::{Architecture, Condition, NetworkKind, Scaling, TrainingSpec};
+use tidewatch::training::spec::{Architecture, Condition, FeatureSpec, Method, NetworkKind, Scaling, TrainingSpec};
 use tidewatch::training::train::{Trained, Watch, train};
 use tidewatch::windows::spec::{Aggregate, AggregateSpec, WindowSpec};
 
@@ -89,11 +89,15 @@ fn recording(folder: &Path) -> RecordingSpec {
     }
 }
 
+fn architecture(kind: NetworkKind) -> Architecture {
+    Architecture { kind, encoder: vec![16, 2], decoder: vec![16] }
+}
+
 /// Small enough for a test, and narrower than the two causes need not be.
 fn spec() -> TrainingSpec {
     let equals = Constant::Text("Normal".to_owned());
     TrainingSpec {
-        architecture: Architecture { kind: NetworkKind::Lstm, encoder: vec![16, 2], decoder: vec![16] },
+        method: Method::Autoencoder(architecture(NetworkKind::Lstm)),
         epochs_max: 30,
         learning_rate: 0.01,
         condition: Some(Condition { column: "label".to_owned(), equals }),
@@ -128,13 +132,13 @@ fn what_was_learnt_from_the_normal_finds_what_is_not() {
     fleet(folder.path(), 4000);
     let recording = recording(folder.path());
     for (name, architecture, scaling) in [
-        ("lstm", spec().architecture, Scaling::Standard),
-        ("dense", Architecture { kind: NetworkKind::Dense, encoder: vec![16, 2], decoder: vec![16] }, Scaling::MinMax),
+        ("lstm", architecture(NetworkKind::Lstm), Scaling::Standard),
+        ("dense", architecture(NetworkKind::Dense), Scaling::MinMax),
     ] {
-        let spec = TrainingSpec { architecture, scaling, ..spec() };
+        let spec = TrainingSpec { method: Method::Autoencoder(architecture), scaling, ..spec() };
         let Trained { model, account } = trained(&spec, &InputSpec::Events, &recording).unwrap();
         assert_eq!(account.features, FIELDS, "neither time nor key nor label is a feature");
-        assert!(account.best.validation_loss < account.curve[0].validation_loss / 2.0, "{:?}", account.curve);
+        assert!(account.best.unwrap().validation_loss < account.curve[0].validation_loss / 2.0, "{:?}", account.curve);
         let untrained = TrainingSpec { epochs_max: 1, learning_rate: 1e-8, ..spec };
         let untrained = trained(&untrained, &InputSpec::Events, &recording).unwrap().model;
         let models = folder.path().join("models").join(name);
@@ -230,7 +234,7 @@ fn events(folder: &Path, name: &str, events: impl Iterator<Item = (i64, f64)>) {
 }
 
 fn of_one_field() -> TrainingSpec {
-    TrainingSpec { features: Some(vec!["a".to_owned()]), epochs_max: 1, validation: 0.25, ..spec() }
+    TrainingSpec { features: Some(vec![FeatureSpec::of_field("a")]), epochs_max: 1, validation: 0.25, ..spec() }
 }
 
 #[test]

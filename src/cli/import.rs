@@ -125,6 +125,7 @@ fn score_words(estimator: &Estimator) -> &'static str {
         Estimator::Pca(_) => "distance from where normal rows lie",
         Estimator::IsolationForest(_) => "how few splits set a row apart, from 0 to 1",
         Estimator::KMeans(_) => "distance to the nearest centre",
+        Estimator::Baseline(_) => "deviations from earlier windows",
         Estimator::Classifier { .. } => "probability of an anomaly",
     }
 }

@@ -57,7 +57,7 @@ impl Learning {
                 self.begun = Instant::now();
             }
             News::Epoch { point, .. } => self.validation_loss = Some(point.validation_loss),
-            News::Read { .. } | News::Trained { .. } | News::Scored { .. } => {}
+            News::Read { .. } | News::Trained { .. } | News::Grown { .. } | News::Scored { .. } => {}
         }
         let told = self.look(news, self.begun.elapsed());
         match &self.bar {
@@ -103,6 +103,10 @@ impl Learning {
                 share: self.bar.as_ref().map_or(0.0, |bar| bar.position() as f64 / BAR_STEPS),
                 text: format!("{name}: judging"),
             },
+            News::Grown { trees, of } => {
+                let share = trees as f64 / of.max(1) as f64;
+                Told { share, text: format!("{name}: training, {trees} of {of}{}", left(seconds, share)) }
+            }
             News::Scored { rows } => {
                 Told { share: 1.0, text: format!("{name}: calibrating, {} rows scored", HumanCount(rows)) }
             }

@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 
 use crate::models::model::ModelVersion;
 use crate::models::registry;
+use crate::models::subspace::SubspaceMeasure;
 use crate::observe::stop::StopSignal;
 use crate::settings::DetectorSection;
 use crate::training::calibrate::Distribution;
 use crate::training::error::TrainingError;
-use crate::training::spec::{Architecture, NetworkKind};
+use crate::training::spec::{Architecture, Method, NetworkKind};
 use crate::training::train::{self, Account, Trained, Watch};
 
 use super::Refusal;
@@ -91,7 +92,7 @@ fn as_text(section: &DetectorSection, version: &ModelVersion, trained: &Trained)
     let mut line = |what: &str, words: String| {
         let _ = writeln!(text, "  {what:<12}{words}");
     };
-    line("network", network(&section.training.architecture, features.len()));
+    line("detector", method(&section.training.method, features.len()));
     line("features", format!("{}: {}", features.len(), features.join(", ")));
     let (train, judge) = (HumanCount(*training_rows), HumanCount(*validation_rows));
     line(
@@ -110,24 +111,20 @@ fn as_text(section: &DetectorSection, version: &ModelVersion, trained: &Trained)
     for (count, what) in counted.iter().filter(|(count, _)| *count > 0) {
         line("", format!("{} {what}", HumanCount(*count)));
     }
-    line(
-        "epochs",
-        format!(
-            "{}, the best is {}: loss {}, validation {}",
-            curve.len(),
-            best.epoch,
-            shown(best.training_loss),
-            shown(best.validation_loss)
-        ),
-    );
+    if let Some(best) = best {
+        let (loss, validation) = (shown(best.training_loss), shown(best.validation_loss));
+        let epochs = curve.len();
+        line("epochs", format!("{epochs}, the best is {}: loss {loss}, validation {validation}", best.epoch));
+    }
     line("scores", format!("of the validation rows: {}", scores(&calibration.validation_scores)));
-    line("threshold", format!("{}, percentile {} of them", shown(calibration.threshold), calibration.percentile));
+    line("threshold", format!("{}: {} of them", shown(calibration.threshold), calibration.rule.words()));
     line(
         "above it",
         format!(
-            "{:.2} % of the validation rows, {:.2} % of the training rows",
-            100.0 * calibration.validation_share_above,
-            100.0 * calibration.training_share_above
+            "{} of the validation rows ({} promised), {} of the training rows",
+            percent(calibration.validation_share_above),
+            percent(calibration.promised_share),
+            percent(calibration.training_share_above)
         ),
     );
     let in_force = match registry::in_force(Path::new(&section.spec.model)) {
@@ -150,6 +147,30 @@ fn scores(scores: &Distribution) -> String {
         ("max", scores.greatest),
     ];
     percentiles.map(|(name, value)| format!("{name} {}", shown(value))).join(", ")
+}
+
+/// A share, with as many places as show something.
+fn percent(share: f64) -> String {
+    let places = if share > 0.0 && share < 1e-4 { 4 } else { 2 };
+    format!("{:.places$} %", 100.0 * share)
+}
+
+fn method(method: &Method, features: usize) -> String {
+    match method {
+        Method::Autoencoder(architecture) => network(architecture, features),
+        Method::Pca { measure, .. } => {
+            let words = match measure {
+                SubspaceMeasure::Reconstruction => "reconstruction error",
+                SubspaceMeasure::T2 => "Hotelling's T2",
+                SubspaceMeasure::Mahalanobis => "Mahalanobis distance",
+            };
+            format!("principal components, {words}, over {features} features")
+        }
+        Method::IsolationForest { trees, sample_rows } => {
+            format!("isolation forest of {trees} trees of {sample_rows} rows over {features} features")
+        }
+        Method::KMeans { clusters } => format!("k-means with {clusters} centres over {features} features"),
+    }
 }
 
 fn network(architecture: &Architecture, features: usize) -> String {

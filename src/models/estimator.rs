@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::models::array::{self, Array, ArrayFault, Arrays, Values};
+use crate::models::baseline::Baseline;
 use crate::models::centers::Centers;
 use crate::models::features::InputLayout;
 use crate::models::forest::{Forest, ForestFault};
@@ -25,6 +26,8 @@ pub enum Estimator {
     KMeans(Centers),
     /// A network whose one output is the logit of the probability that a row is an anomaly. `baseline` is the normal row, scaled.
     Classifier { network: Network, baseline: Vec<f64> },
+    /// Nothing that was trained: a window is compared with earlier ones of its key.
+    Baseline(Baseline),
 }
 
 /// How the error over the features becomes one score.
@@ -56,6 +59,9 @@ pub(crate) enum Description {
         max_samples: u32,
     },
     KMeans,
+    Baseline {
+        baseline: Baseline,
+    },
     Classifier {
         input: Vec<usize>,
         architecture: Vec<Layer>,
@@ -77,6 +83,8 @@ pub enum EstimatorFault {
     NotAnAutoencoder { input: Vec<usize>, output: Vec<usize> },
     #[error("the network's output of shape {output:?} is not one number")]
     NotAClassifier { output: Vec<usize> },
+    #[error("its history, the least of it, or what it is compared with is out of range")]
+    Baseline,
     #[error("a variance is zero, negative or not finite")]
     Variance,
 }
@@ -90,6 +98,7 @@ impl Estimator {
             Estimator::IsolationForest(_) => "isolation_forest",
             Estimator::KMeans(_) => "k_means",
             Estimator::Classifier { .. } => "classifier",
+            Estimator::Baseline(_) => "baseline",
         }
     }
 
@@ -97,7 +106,7 @@ impl Estimator {
     pub fn network(&self) -> Option<&Network> {
         match self {
             Estimator::Autoencoder { network, .. } | Estimator::Classifier { network, .. } => Some(network),
-            Estimator::Pca(_) | Estimator::IsolationForest(_) | Estimator::KMeans(_) => None,
+            Estimator::Pca(_) | Estimator::IsolationForest(_) | Estimator::KMeans(_) | Estimator::Baseline(_) => None,
         }
     }
 
@@ -128,6 +137,8 @@ impl Estimator {
             Estimator::Pca(subspace) => wanted(subspace.features(), "components"),
             Estimator::IsolationForest(forest) => wanted(forest.features(), "expected"),
             Estimator::KMeans(centers) => wanted(centers.features(), "centers"),
+            Estimator::Baseline(baseline) if !baseline.is_sound() => Err(EstimatorFault::Baseline),
+            Estimator::Baseline(_) => Ok(together),
         }
     }
 
@@ -147,6 +158,7 @@ impl Estimator {
             Description::IsolationForest { max_samples } => {
                 Estimator::IsolationForest(Forest::of_arrays(max_samples, &mut arrays)?)
             }
+            Description::Baseline { baseline } => Estimator::Baseline(baseline),
             Description::KMeans => Estimator::KMeans(Centers::of_arrays(&mut arrays)?),
         };
         array::refuse_rest(&arrays)?;
@@ -175,6 +187,7 @@ impl Estimator {
                 (Description::IsolationForest { max_samples: forest.max_samples() }, forest.arrays())
             }
             Estimator::KMeans(centers) => (Description::KMeans, centers.arrays()),
+            Estimator::Baseline(baseline) => (Description::Baseline { baseline: *baseline }, Arrays::new()),
         }
     }
 }

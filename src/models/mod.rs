@@ -5,6 +5,7 @@
 
 pub mod activation;
 pub mod array;
+pub mod baseline;
 pub mod centers;
 pub mod estimator;
 pub mod features;

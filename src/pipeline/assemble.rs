@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use timely::dataflow::operators::{Concatenate, Probe, probe::Handle};
 use timely::worker::Worker;
@@ -20,7 +21,7 @@ use crate::pipeline::committer::Committer;
 use crate::pipeline::host::{Bound, Hosted, host};
 use crate::pipeline::ingest::{Clock, IngestSpec, Ingested, Progressed, ingest};
 use crate::pipeline::route::{Split, route};
-use crate::pipeline::scored::{Counted, EventsKept, ScoredWindows, score_events};
+use crate::pipeline::scored::{Counted, EventsKept, Remembered, ScoredWindows, score_events};
 use crate::pipeline::shared::Shared;
 use crate::pipeline::spec::{LoadedDetector, PipelineSpec};
 use crate::pipeline::staging::{StagingSpec, stage};
@@ -29,6 +30,7 @@ use crate::pipeline::viewed::{Judged, STANDING, ViewSpec, view};
 use crate::pipeline::watch::StageWatch;
 use crate::pipeline::watermarks::Watermarks;
 use crate::scoring::cleared::Cleared;
+use crate::scoring::history::{History, Reach, Timing};
 use crate::scoring::scorer::Scorer;
 use crate::sinks::parquet::{FileSpec, TableSink, Writer};
 use crate::sinks::tables::WindowTable;
@@ -40,6 +42,7 @@ use crate::views::rows::AnomalyRows;
 use crate::views::verdict::StoredRow;
 use crate::windows::Windows;
 use crate::windows::group_hash::GroupHash;
+use crate::windows::spec::WindowSpec;
 
 /// What a worker needs to build its dataflow.
 pub struct Assembly<'a> {
@@ -118,7 +121,7 @@ impl Assembly<'_> {
     fn windows(&self) -> Result<Vec<WindowStage>, PipelineError> {
         let events = self.spec.events.arrow();
         let standing = AnomalyRows::new().restore(&self.state_of(STANDING)?)?;
-        let build = |(index, window): (usize, &crate::windows::spec::WindowSpec)| {
+        let build = |(index, window): (usize, &WindowSpec)| {
             let table = Table::Windows(index as u16);
             let mut windows = Windows::new(window, &events, table)?;
             let name = format!("windows/{}", window.name);
@@ -131,7 +134,10 @@ impl Assembly<'_> {
             let judged = self.judged(&scorers, &standing)?;
             let mut stage: Box<dyn Stage> = match scorers.is_empty() {
                 true => Box::new(windows),
-                false => Box::new(ScoredWindows { windows, scorers, table }),
+                false => {
+                    let past = self.remembered(window, &scorers, &windows.schema())?;
+                    Box::new(ScoredWindows { windows, scorers, table, past })
+                }
             };
             stage.restore(&state, self.share)?;
             let mut hash = GroupHash::new(window, &events)?;
@@ -142,6 +148,24 @@ impl Assembly<'_> {
             Ok(WindowStage { name, stage, split, judged })
         };
         self.spec.windows.iter().enumerate().map(build).collect()
+    }
+
+    /// What the detectors on a window look back on, if any of them does.
+    fn remembered(
+        &self,
+        window: &WindowSpec,
+        scorers: &[Counted],
+        rows: &SchemaRef,
+    ) -> Result<Option<Remembered>, PipelineError> {
+        let reaches: Vec<Reach> = scorers.iter().filter_map(|counted| counted.scorer.reach()).collect();
+        if reaches.is_empty() {
+            return Ok(None);
+        }
+        let micros = |span: std::time::Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        let (size, slide, lateness) = (window.size, window.slide, window.allowed_lateness);
+        let timing = Timing { size: micros(size), slide: micros(slide), lateness: micros(lateness) };
+        let history = History::new(timing, &reaches, rows)?;
+        Ok(Some(Remembered { history, hash: GroupHash::new(window, rows)? }))
     }
 
     /// What follows the anomalies of a window with these detectors. Each of those that stood is given back to the view by one worker, and
@@ -187,11 +211,7 @@ impl Assembly<'_> {
     }
 
     /// The detectors on these rows, in the order of the configuration.
-    fn scorers(
-        &self,
-        input: &DetectorInput,
-        schema: &arrow::datatypes::SchemaRef,
-    ) -> Result<Vec<Counted>, PipelineError> {
+    fn scorers(&self, input: &DetectorInput, schema: &SchemaRef) -> Result<Vec<Counted>, PipelineError> {
         let mut schema = Arc::clone(schema);
         let mut scorers = Vec::new();
         for LoadedDetector { spec, model } in

@@ -12,8 +12,10 @@ use crate::domain::membership::Memberships;
 use crate::domain::table::{Rows, Table};
 use crate::observe::metrics::DetectorMetrics;
 use crate::pipeline::parcel::{Item, Parcel};
+use crate::scoring::history::{History, is_of_history};
 use crate::scoring::scorer::Scorer;
 use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage, StatePart, StateSize};
+use crate::windows::group_hash::GroupHash;
 
 /// Which scored events are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +33,11 @@ pub struct Counted {
 }
 
 /// A table's rows through every detector on it: the rows with their scores, and the anomalies.
-fn score(scorers: &mut [Counted], table: Table, batch: RecordBatch) -> (Rows, Vec<Rows>) {
+fn score(scorers: &mut [Counted], table: Table, batch: RecordBatch, history: Option<&History>) -> (Rows, Vec<Rows>) {
     let mut anomalies = Vec::new();
     let mut rows = batch;
     for Counted { scorer, metrics } in scorers {
-        let scored = scorer.score(rows);
+        let scored = scorer.score(rows, history);
         rows = scored.batch;
         metrics.scored.inc_by((rows.num_rows() - scored.unscored) as u64);
         metrics.unscored.inc_by(scored.unscored as u64);
@@ -72,7 +74,7 @@ pub fn score_events<'scope>(
                 let mut items = Vec::new();
                 for item in parcel.0.drain(..) {
                     let Item::Events(batch) = item else { continue };
-                    let (mut rows, anomalies) = score(&mut scorers, Table::Events, batch);
+                    let (mut rows, anomalies) = score(&mut scorers, Table::Events, batch, None);
                     items.extend(anomalies.into_iter().map(Item::Rows));
                     if kept == EventsKept::Anomalies {
                         let flags = flags.get_or_insert_with(|| flag_columns(&rows.batch, &scorers));
@@ -100,19 +102,38 @@ pub struct ScoredWindows<S> {
     pub windows: S,
     pub scorers: Vec<Counted>,
     pub table: Table,
+    /// Where one of them looks back.
+    pub past: Option<Remembered>,
+}
+
+/// The rows that detectors look back on, and which worker a row's group belongs to.
+pub struct Remembered {
+    pub history: History,
+    pub hash: GroupHash,
 }
 
 impl<S: Stage> ScoredWindows<S> {
     fn score(&mut self, given: Output, output: &mut Output) {
         for rows in given.0 {
-            if rows.table != self.table {
-                output.push(rows);
-                continue;
+            match &mut self.past {
+                _ if rows.table != self.table => output.push(rows),
+                Some(past) => past.history.take(rows.batch),
+                None => self.leave(rows.batch, output),
             }
-            let (rows, anomalies) = score(&mut self.scorers, self.table, rows.batch);
-            output.push(rows);
-            anomalies.into_iter().for_each(|rows| output.push(rows));
         }
+    }
+
+    /// Scores rows that look back, when all rows of their epoch are remembered.
+    fn score_remembered(&mut self, output: &mut Output) {
+        let due = self.past.as_mut().map(|past| past.history.due());
+        due.into_iter().flatten().for_each(|rows| self.leave(rows, output));
+    }
+
+    fn leave(&mut self, rows: RecordBatch, output: &mut Output) {
+        let history = self.past.as_ref().map(|past| &past.history);
+        let (rows, anomalies) = score(&mut self.scorers, self.table, rows, history);
+        output.push(rows);
+        anomalies.into_iter().for_each(|rows| output.push(rows));
     }
 }
 
@@ -127,10 +148,17 @@ impl<S: Stage> Stage for ScoredWindows<S> {
         let mut given = Output::default();
         self.windows.on_epoch_end(end, &mut given);
         self.score(given, output);
+        self.score_remembered(output);
+        if let Some(past) = &mut self.past {
+            past.history.forget(end.retain.0);
+        }
     }
 
     fn snapshot(&mut self, tell: &mut dyn FnMut(StatePart)) {
         self.windows.snapshot(tell);
+        if let Some(past) = &mut self.past {
+            past.history.snapshot(tell);
+        }
     }
 
     fn memberships(&mut self) -> Memberships {
@@ -138,7 +166,11 @@ impl<S: Stage> Stage for ScoredWindows<S> {
     }
 
     fn restore(&mut self, state: &[RecordBatch], share: Share) -> Result<(), RestoreError> {
-        self.windows.restore(state, share)
+        let (of_history, of_windows): (Vec<_>, Vec<_>) = state.iter().cloned().partition(is_of_history);
+        self.windows.restore(&of_windows, share)?;
+        // Without a detector that looks back, what was remembered is forgotten.
+        let Some(Remembered { history, hash }) = &mut self.past else { return Ok(()) };
+        history.restore(&of_history, |rows| hash.of_rows(rows).iter().map(|hash| share.holds(*hash)).collect())
     }
 
     fn size(&self) -> StateSize {

@@ -153,7 +153,7 @@ fn stages(metrics: &Metrics, state: &BTreeMap<u16, Vec<RecordBatch>>, share: Sha
         })
         .collect();
     let cleared = DETECTORS.iter().map(|(name, _)| Cleared::new(name, &schema).unwrap()).collect();
-    let mut stage = ScoredWindows { windows, scorers, table: Table::Windows(WINDOWS) };
+    let mut stage = ScoredWindows { windows, scorers, table: Table::Windows(WINDOWS), past: None };
     stage.restore(state.get(&WINDOWS).map_or(&[], Vec::as_slice), share).unwrap();
     let standing = AnomalyRows::new().restore(state.get(&VIEW).map_or(&[], Vec::as_slice)).unwrap();
     let judge = Judge::new(Duration::from_micros(LATENESS as u64), standing.iter().map(|(anomaly, _)| anomaly.clone()));

@@ -63,7 +63,7 @@ pub(super) struct Finder<'a> {
     pub(super) model: &'a str,
     pub(super) threshold: f64,
     /// The features' names, in the model's order.
-    pub(super) features: &'a [String],
+    pub(super) features: &'a [&'a str],
 }
 
 /// The anomalies as a batch.
@@ -103,12 +103,12 @@ pub(super) fn batch(found: &[Anomaly], finder: &Finder<'_>) -> RecordBatch {
     RecordBatch::try_new(schema(), columns).expect("the columns are those of the schema, one value an anomaly")
 }
 
-fn why(found: &[Anomaly], features: &[String]) -> ArrayRef {
+fn why(found: &[Anomaly], features: &[&str]) -> ArrayRef {
     let all = || found.iter().flat_map(|anomaly| &anomaly.why);
     // An expectation beyond all numbers is not one: the reconstruction was finite, its unscaling may overflow.
     let expected: Float64Array = all().map(|share| Some(share.expected).filter(|value| value.is_finite())).collect();
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(all().map(|share| &features[share.feature]))),
+        Arc::new(StringArray::from_iter_values(all().map(|share| features[share.feature]))),
         Arc::new(Float64Array::from_iter_values(all().map(|share| share.value))),
         Arc::new(expected),
         Arc::new(Float64Array::from_iter_values(all().map(|share| share.share))),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::models::features::InputLayout;
+use crate::models::estimator::Estimator;
 use crate::models::model::Model;
 use crate::scoring::estimators::{self, Estimate};
 
@@ -101,13 +101,18 @@ impl Detector {
         shares
     }
 
+    /// Whether rows belong to clusters.
+    pub(super) fn has_clusters(&self) -> bool {
+        has_clusters(&self.model)
+    }
+
     /// The cluster that row `row` of the chunk that was last run is nearest to, where the model has clusters.
     pub(super) fn cluster(&self, row: usize) -> Option<u32> {
         self.estimate.cluster(row)
     }
 }
 
-/// Whether a model scores single rows.
-pub(super) fn takes_rows(model: &Model) -> bool {
-    !matches!(model.layout(), InputLayout::Sequence { .. })
+/// Whether a model says which cluster a row belongs to.
+pub(super) fn has_clusters(model: &Model) -> bool {
+    matches!(model.estimator(), Estimator::KMeans(_))
 }

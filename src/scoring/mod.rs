@@ -3,10 +3,15 @@
 //! Promise: a row's score has the same bits in any batch, at any place, on any worker, with vector instructions or without.
 
 pub mod anomalies;
+mod baseline;
 pub mod cleared;
+pub(crate) mod columns;
 pub mod detector;
 pub(crate) mod estimators;
+pub mod history;
+mod judge;
 pub(crate) mod kernel;
+mod look_back;
 mod reference;
 pub mod scorer;
 

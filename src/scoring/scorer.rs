@@ -4,18 +4,24 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Float64Array, RecordBatch, StringArray, UInt32Array,
+    ArrayRef, AsArray, BooleanArray, DictionaryArray, Float64Array, Int32Array, RecordBatch, StringArray, UInt32Array,
 };
 use arrow::datatypes::{
-    DataType, Field, Float64Type, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType, UInt64Type,
+    DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType, UInt64Type,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::domain::detector::{DetectorInput, DetectorSpec};
 use crate::domain::schema::{EVENT_TIME, KEY, OFFSET, PARTITION, text_type};
+use crate::models::baseline::Baseline;
+use crate::models::estimator::Estimator;
+use crate::models::features::Feature;
 use crate::models::model::RegisteredModel;
 use crate::scoring::anomalies::{self, Anomaly, Finder, Place};
-use crate::scoring::detector::{CHUNK_ROWS, Detector, takes_rows};
+use crate::scoring::columns::{ColumnFault, FeatureColumn};
+use crate::scoring::detector::{Detector, has_clusters};
+use crate::scoring::history::{History, Reach};
+use crate::scoring::judge::{Baselined, Judged, Rows};
 
 /// Places in a window row; the group's columns follow from `FIRST_BY` up to `count`.
 pub(super) const WINDOW_START: usize = 0;
@@ -28,13 +34,15 @@ pub enum ScoringError {
     #[error("detector `{detector}`: the model {model} needs the column `{field}` for its feature `{feature}`, and there is none; there are {}", columns.join(", "))]
     ColumnMissing { detector: String, model: String, feature: String, field: String, columns: Vec<String> },
     #[error(
-        "detector `{detector}`: the column `{field}` is {found}, and the model {model} needs numbers for its feature `{feature}`"
+        "detector `{detector}`: the column `{field}` is {found}, and the model {model} needs {wanted} for its feature `{feature}`"
     )]
-    ColumnType { detector: String, model: String, feature: String, field: String, found: String },
+    ColumnType { detector: String, model: String, feature: String, field: String, found: String, wanted: &'static str },
     #[error(
-        "detector `{detector}`: the model {model} takes sequences of {steps} rows, and a detector scores rows one by one"
+        "detector `{detector}`: the model {model} takes sequences of {steps} rows, and events have no order; say `on` which window"
     )]
     Sequences { detector: String, model: String, steps: usize },
+    #[error("detector `{detector}`: the model {model} takes {steps} rows at once, and `sequence` says {wanted}")]
+    SequenceLength { detector: String, model: String, steps: usize, wanted: usize },
     #[error("detector `{detector}`: there is a column `{column}` already")]
     ColumnTwice { detector: String, column: String },
     #[error("detector `{detector}`: the rows have no column `{column}`")]
@@ -46,14 +54,20 @@ pub struct Scorer {
     name: String,
     model: String,
     threshold: f64,
-    detector: Detector,
-    features: Vec<String>,
-    /// Where each feature is found; nowhere for one that may be missing.
-    columns: Vec<Option<usize>>,
+    engine: Engine,
+    features: Vec<Feature>,
+    /// Where each feature is found.
+    columns: Vec<FeatureColumn>,
     rows: RowKind,
     schema: SchemaRef,
     /// The model's name as a dictionary of one text.
     model_text: ArrayRef,
+}
+
+/// What computes the scores.
+enum Engine {
+    Detector(Box<Detector>),
+    Baseline(Baseline),
 }
 
 /// What kind of rows are scored.
@@ -80,13 +94,31 @@ struct Scores {
     scores: Vec<f64>,
     unscored: usize,
     anomalies: Vec<Anomaly>,
+    /// One a row, where the model has clusters.
+    clusters: Option<Vec<Option<i32>>>,
+}
+
+impl Engine {
+    fn reach(&self) -> Option<Reach> {
+        match self {
+            Engine::Baseline(baseline) => Some(Reach::Final(baseline.history)),
+            Engine::Detector(detector) => match detector.model().layout().rows() {
+                1 => None,
+                steps => Some(Reach::Preceding(steps as u32 - 1)),
+            },
+        }
+    }
 }
 
 impl Scorer {
     /// Checks that the model can score rows of `input`.
     pub fn new(spec: &DetectorSpec, model: Arc<RegisteredModel>, input: &Schema) -> Result<Scorer, ScoringError> {
         let (detector, version) = (spec.name.clone(), model.version.to_string());
-        if !takes_rows(&model.model) {
+        let engine = match model.model.estimator() {
+            Estimator::Baseline(baseline) => Engine::Baseline(*baseline),
+            _ => Engine::Detector(Box::new(Detector::new(Arc::new(model.model.clone())))),
+        };
+        if spec.input == DetectorInput::Events && engine.reach().is_some() {
             let steps = model.model.layout().rows();
             return Err(ScoringError::Sequences { detector, model: version, steps });
         }
@@ -101,14 +133,14 @@ impl Scorer {
                 (RowKind::Windows { by_end: place("count")?, revision }, revision)
             }
         };
-        let schema = scored_schema(spec, input, at)?;
+        let schema = scored_schema(spec, &model, input, at)?;
         let model_text: ArrayRef = Arc::new(StringArray::from(vec![version.as_str()]));
         Ok(Scorer {
             name: detector,
             model: version,
             threshold: model.model.threshold().value,
-            features: model.model.features().iter().map(|feature| feature.name.clone()).collect(),
-            detector: Detector::new(Arc::new(model.model.clone())),
+            features: model.model.features().to_vec(),
+            engine,
             columns,
             rows,
             schema,
@@ -131,9 +163,15 @@ impl Scorer {
         self.schema.clone()
     }
 
-    /// Scores every row of a batch of the schema that `new` was given.
-    pub fn score(&mut self, batch: RecordBatch) -> Scored {
-        let Scores { scores, unscored, anomalies } = self.scores(&batch);
+    /// How far back it looks, if it looks at more than the row that it scores.
+    pub fn reach(&self) -> Option<Reach> {
+        self.engine.reach()
+    }
+
+    /// Scores every row of a batch of the schema that `new` was given. Where this looks back, `history` remembers all rows that left
+    /// before, and these.
+    pub fn score(&mut self, batch: RecordBatch, history: Option<&History>) -> Scored {
+        let Scores { scores, unscored, anomalies, clusters } = self.scores(&batch, history);
         let is_scored = |score: &f64| score.is_finite().then_some(*score);
         let flags: BooleanArray = scores.iter().map(|score| is_scored(score).map(|s| s > self.threshold)).collect();
         let scores: Float64Array = scores.iter().map(is_scored).collect();
@@ -144,43 +182,40 @@ impl Scorer {
             RowKind::Windows { revision, .. } => revision,
         };
         let mut columns = batch.columns().to_vec();
-        let added: [ArrayRef; 3] = [Arc::new(scores), Arc::new(flags), Arc::new(model)];
+        let mut added: Vec<ArrayRef> = vec![Arc::new(scores), Arc::new(flags), Arc::new(model)];
+        added.extend(clusters.map(|clusters| -> ArrayRef { Arc::new(Int32Array::from(clusters)) }));
         columns.splice(at..at, added);
-        let finder =
-            Finder { detector: &self.name, model: &self.model, threshold: self.threshold, features: &self.features };
+        let names: Vec<&str> = self.features.iter().map(|feature| feature.name.as_str()).collect();
+        let finder = Finder { detector: &self.name, model: &self.model, threshold: self.threshold, features: &names };
         Scored {
-            batch: RecordBatch::try_new(self.schema.clone(), columns).expect(
-                "the batch has the schema that was given at the start, and three columns of its length were added",
-            ),
+            batch: RecordBatch::try_new(self.schema.clone(), columns)
+                .expect("the batch has the schema that was given at the start, and columns of its length were added"),
             anomalies: (!anomalies.is_empty()).then(|| anomalies::batch(&anomalies, &finder)),
             unscored,
         }
     }
 
-    fn scores(&mut self, batch: &RecordBatch) -> Scores {
-        let rows = batch.num_rows();
-        let mut all = Scores { scores: Vec::with_capacity(rows), unscored: 0, anomalies: Vec::new() };
-        for from in (0..rows).step_by(CHUNK_ROWS) {
-            let count = CHUNK_ROWS.min(rows - from);
-            let width = self.columns.len();
-            let raw = self.detector.chunk(count);
-            for (feature, column) in self.columns.iter().enumerate() {
-                let cells = raw[feature..].iter_mut().step_by(width);
-                match column {
-                    Some(column) => read_numbers(batch.column(*column), from, cells),
-                    None => cells.for_each(|cell| *cell = f64::NAN),
-                }
+    fn scores(&mut self, batch: &RecordBatch, history: Option<&History>) -> Scores {
+        let mut judged = Vec::with_capacity(batch.num_rows());
+        let Scorer { engine, columns, features, threshold, .. } = self;
+        let mut clusters = None;
+        match engine {
+            Engine::Detector(detector) => {
+                clusters = detector.has_clusters().then(Vec::new);
+                Rows { batch, columns, history, threshold: *threshold }.each(detector, &mut judged, &mut clusters);
             }
-            all.scores.extend_from_slice(self.detector.run());
-            for row in 0..count {
-                let score = all.scores[from + row];
-                if !score.is_finite() {
-                    all.unscored += 1;
-                } else if score > self.threshold {
-                    let why = self.detector.explain(row);
-                    let (place, key) = self.address(batch, from + row);
-                    all.anomalies.push(Anomaly { place, key, score, why });
-                }
+            Engine::Baseline(baseline) => {
+                let features = features.as_slice();
+                Baselined { baseline, batch, columns, features, history, threshold: *threshold }.each(&mut judged);
+            }
+        }
+        let unscored = judged.iter().filter(|one| !one.score.is_finite()).count();
+        let mut all = Scores { scores: Vec::with_capacity(judged.len()), unscored, anomalies: Vec::new(), clusters };
+        for (row, Judged { score, why }) in judged.into_iter().enumerate() {
+            all.scores.push(score);
+            if let Some(why) = why {
+                let (place, key) = self.address(batch, row);
+                all.anomalies.push(Anomaly { place, key, score, why });
             }
         }
         all
@@ -202,40 +237,6 @@ impl Scorer {
                 let revision = batch.column(revision).as_primitive::<Int32Type>().value(row);
                 let place = Place::Window { start: time(WINDOW_START), end: time(WINDOW_END), revision };
                 (place, group_text(batch, FIRST_BY..by_end, row))
-            }
-        }
-    }
-}
-
-/// Writes a column's values from row `from` into `cells`; NaN for null.
-pub(crate) fn read_numbers<'a>(column: &ArrayRef, from: usize, cells: impl Iterator<Item = &'a mut f64>) {
-    match column.data_type() {
-        DataType::Float64 => {
-            let values = &column.as_primitive::<Float64Type>().values()[from..];
-            read(values.iter().copied(), column, from, cells);
-        }
-        DataType::Int64 => {
-            let values = &column.as_primitive::<Int64Type>().values()[from..];
-            read(values.iter().map(|value| *value as f64), column, from, cells);
-        }
-        _ => {
-            let values = column.as_boolean();
-            read((from..values.len()).map(|row| f64::from(u8::from(values.value(row)))), column, from, cells);
-        }
-    }
-}
-
-fn read<'a>(
-    values: impl Iterator<Item = f64>,
-    column: &ArrayRef,
-    from: usize,
-    cells: impl Iterator<Item = &'a mut f64>,
-) {
-    match column.nulls() {
-        None => cells.zip(values).for_each(|(cell, value)| *cell = value),
-        Some(nulls) => {
-            for (index, (cell, value)) in cells.zip(values).enumerate() {
-                *cell = if nulls.is_null(from + index) { f64::NAN } else { value };
             }
         }
     }
@@ -268,39 +269,43 @@ fn columns_of(
     spec: &DetectorSpec,
     model: &RegisteredModel,
     input: &Schema,
-) -> Result<Vec<Option<usize>>, ScoringError> {
-    let column = |feature: &crate::models::features::Feature| {
-        let (detector, version) = (spec.name.clone(), model.version.to_string());
-        let (name, field) = (feature.name.clone(), feature.field.clone());
-        match input.index_of(&feature.field) {
-            Ok(index) => match input.field(index).data_type() {
-                DataType::Float64 | DataType::Int64 | DataType::Boolean => Ok(Some(index)),
-                other => {
-                    let found = other.to_string();
-                    Err(ScoringError::ColumnType { detector, model: version, feature: name, field, found })
+) -> Result<Vec<FeatureColumn>, ScoringError> {
+    let column = |feature: &Feature| {
+        FeatureColumn::find(feature, input).map_err(|fault| {
+            let (detector, version, feature) = (spec.name.clone(), model.version.to_string(), feature.name.clone());
+            match fault {
+                ColumnFault::Missing { field } => {
+                    let columns = input.fields().iter().map(|field| field.name().clone()).collect();
+                    ScoringError::ColumnMissing { detector, model: version, feature, field, columns }
                 }
-            },
-            Err(_) if feature.optional => Ok(None),
-            Err(_) => {
-                let columns = input.fields().iter().map(|field| field.name().clone()).collect();
-                Err(ScoringError::ColumnMissing { detector, model: version, feature: name, field, columns })
+                ColumnFault::Type { field, found, wanted } => {
+                    ScoringError::ColumnType { detector, model: version, feature, field, found, wanted }
+                }
             }
-        }
+        })
     };
     model.model.features().iter().map(column).collect()
 }
 
-fn scored_schema(spec: &DetectorSpec, input: &Schema, at: usize) -> Result<SchemaRef, ScoringError> {
-    let added = [
+fn scored_schema(
+    spec: &DetectorSpec,
+    model: &RegisteredModel,
+    input: &Schema,
+    at: usize,
+) -> Result<SchemaRef, ScoringError> {
+    let mut added = vec![
         Field::new(format!("{}_score", spec.name), DataType::Float64, true),
         Field::new(flag_column(&spec.name), DataType::Boolean, true),
         Field::new(format!("{}_model", spec.name), text_type(), true),
     ];
+    if has_clusters(&model.model) {
+        added.push(Field::new(format!("{}_cluster", spec.name), DataType::Int32, true));
+    }
     if let Some(twice) = added.iter().find(|field| input.index_of(field.name()).is_ok()) {
         return Err(ScoringError::ColumnTwice { detector: spec.name.clone(), column: twice.name().clone() });
     }
     let mut fields = input.fields().to_vec();
-    fields.splice(at..at, added.map(Arc::new));
+    fields.splice(at..at, added.into_iter().map(Arc::new));
     Ok(Arc::new(Schema::new(fields)))
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Int32Array, Int64Array, TimestampMicrosecondArray, UInt64Array};
 use arrow::compute::concat_batches;
+use arrow::datatypes::Float64Type;
 use proptest::prelude::*;
 
 use super::*;
@@ -76,7 +77,7 @@ fn events(rate: Vec<Option<f64>>, syn: Vec<Option<i64>>) -> RecordBatch {
 }
 
 fn scored(model: Arc<RegisteredModel>, batch: RecordBatch) -> Scored {
-    Scorer::new(&spec(DetectorInput::Events), model, &batch.schema()).unwrap().score(batch)
+    Scorer::new(&spec(DetectorInput::Events), model, &batch.schema()).unwrap().score(batch, None)
 }
 
 fn scores(batch: &RecordBatch) -> Vec<Option<f64>> {
@@ -150,7 +151,7 @@ fn a_column_may_be_missing_only_where_the_model_says_so() {
     let error = new(&features).err().unwrap().to_string();
     assert!(error.contains("needs the column `ttl` for its feature `ttl`"), "{error}");
     (features[1].optional, features[1].default) = (true, 3.0);
-    assert_eq!(scores(&new(&features).unwrap().score(batch.clone()).batch), [Some(2.0)]);
+    assert_eq!(scores(&new(&features).unwrap().score(batch.clone(), None).batch), [Some(2.0)]);
 }
 
 #[test]
@@ -216,7 +217,7 @@ fn windows() -> RecordBatch {
 fn scores_of_windows_stand_before_the_revision() {
     let model = constant_model(features(&["rate_mean", "count"]), 0.0, Scaler::None);
     let mut scorer = Scorer::new(&spec(DetectorInput::Windows("by_label".into())), model, &windows().schema()).unwrap();
-    let scored = scorer.score(windows());
+    let scored = scorer.score(windows(), None);
     let names: Vec<String> = scored.batch.schema().fields().iter().map(|field| field.name().clone()).collect();
     assert_eq!(names[6..], ["flow_score", "flow_is_anomaly", "flow_model", "revision"]);
     assert_eq!(scored.batch.schema(), scorer.schema());
@@ -273,8 +274,8 @@ proptest! {
         let whole = events(rate.clone(), vec![Some(1); rate.len()]);
         let mut scorer = Scorer::new(&spec(DetectorInput::Events), model, &whole.schema()).unwrap();
         let at = cut.index(rate.len());
-        let parts = [whole.slice(0, at), whole.slice(at, rate.len() - at)].map(|part| scorer.score(part));
-        let together = scorer.score(whole);
+        let parts = [whole.slice(0, at), whole.slice(at, rate.len() - at)].map(|part| scorer.score(part, None));
+        let together = scorer.score(whole, None);
         let joined = concat_batches(&scorer.schema(), parts.iter().map(|part| &part.batch)).unwrap();
         prop_assert_eq!(rows(&joined), rows(&together.batch));
         let anomalies = |scored: &Scored| scored.anomalies.as_ref().map(rows).unwrap_or_default();

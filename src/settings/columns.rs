@@ -11,7 +11,7 @@ pub(super) const EVENTS: &[&str] = &["event_time", "key", "partition", "offset",
 /// The columns of `windows/<name>` that are neither groups nor aggregates.
 pub(super) const WINDOWS: &[&str] = &["window_start", "window_end", "count", "revision", "epoch"];
 /// What a detector adds, behind its name.
-pub(super) const OF_DETECTOR: [&str; 3] = ["score", "is_anomaly", "model"];
+pub(super) const OF_DETECTOR: [&str; 4] = ["score", "is_anomaly", "model", "cluster"];
 
 impl Columns {
     pub(super) fn new(own: &[&str]) -> Columns {

@@ -8,7 +8,12 @@ use proptest::prelude::*;
 use crate::domain::detector::DetectorInput;
 use crate::domain::schema::{Constant, FieldKind, FieldSpec, KeySource, TimeFormat, TimeSource};
 
-use crate::training::spec::{Architecture, Condition, NetworkKind, Scaling, TrainingSpec};
+use crate::models::features::Derivation;
+use crate::models::subspace::SubspaceMeasure;
+use crate::training::spec::{
+    Architecture, Components, Condition, FeatureSpec, Method, NetworkKind, Scaling, ThresholdRule, TrainingSpec,
+    TransformSpec,
+};
 
 use super::*;
 
@@ -113,16 +118,51 @@ fn what_a_detector_is_trained_to_be_is_read_beside_its_model() {
     ]));
     let training = &settings.detectors[0].training;
     let wanted = TrainingSpec {
-        architecture: Architecture { kind: NetworkKind::Dense, encoder: vec![12, 4], decoder: vec![12] },
-        features: Some(vec!["Rate".to_owned(), "Variance".to_owned()]),
+        method: Method::Autoencoder(Architecture { kind: NetworkKind::Dense, encoder: vec![12, 4], decoder: vec![12] }),
+        features: Some(["Rate", "Variance"].map(FeatureSpec::of_field).into()),
         scaling: Scaling::MinMax,
         validation: 0.1,
-        percentile: 99.5,
+        threshold: ThresholdRule::Percentile(99.5),
         condition: Some(Condition { column: "label".to_owned(), equals: Constant::Text("Benign".to_owned()) }),
         ..TrainingSpec::default()
     };
     assert_eq!(*training, wanted);
     assert_eq!(full(&nothing()).detectors[0].training, TrainingSpec::default());
+}
+
+#[test]
+fn a_detector_of_another_kind_has_keys_of_its_own() {
+    let method = |overrides: &[&str]| full(&arguments(overrides)).detectors[0].training.method.clone();
+    let forest = method(&["detectors.flow.kind=isolation_forest", "detectors.flow.trees=1000"]);
+    assert_eq!(forest, Method::IsolationForest { trees: 1000, sample_rows: 256 });
+    let pca = method(&["detectors.flow.kind=pca", "detectors.flow.measure=t2", "detectors.flow.components=3"]);
+    assert_eq!(pca, Method::Pca { measure: SubspaceMeasure::T2, components: Components::Count(3) });
+    let clusters = method(&["detectors.flow.kind=k_means", "detectors.flow.clusters=5"]);
+    assert_eq!(clusters, Method::KMeans { clusters: 5 });
+}
+
+#[test]
+fn a_feature_says_how_its_number_comes_about() {
+    let training = full(&arguments(&[
+        "detectors.flow.features=[{ field = \"Rate\", over = \"Variance\", transforms = [\"log1p\", { clip = [0, 9] }] }, \
+         { field = \"label\", equals = \"Benign\", name = \"calm\" }]",
+        "detectors.flow.training.transforms=quantile",
+        "detectors.flow.training.contamination=0.25",
+    ]))
+    .detectors[0]
+        .training
+        .clone();
+    let ratio = FeatureSpec {
+        name: "Rate/Variance".to_owned(),
+        derivation: Derivation::Ratio { over: "Variance".to_owned() },
+        transforms: Some(vec![TransformSpec::Log1p, TransformSpec::Clip { low: 0.0, high: 9.0 }]),
+        ..FeatureSpec::of_field("Rate")
+    };
+    let derivation = Derivation::OneHot { equals: "Benign".to_owned() };
+    let calm = FeatureSpec { name: "calm".to_owned(), derivation, ..FeatureSpec::of_field("label") };
+    assert_eq!(training.features, Some(vec![ratio, calm]));
+    assert_eq!(training.transforms, [TransformSpec::Quantile]);
+    assert_eq!(training.threshold, ThresholdRule::Percentile(75.0));
 }
 
 #[test]

@@ -2,20 +2,19 @@
 
 use crate::domain::detector::DetectorInput;
 use crate::domain::schema::FieldKind;
-use crate::training::spec::{Architecture, Condition, NetworkKind, Scaling, TrainingSpec};
+use crate::training::spec::{Condition, Scaling, ThresholdRule, TrainingSpec};
 
 use super::fault::Wrong;
+use super::features::{self, transforms};
 use super::fields::{self, Fields};
+use super::method;
 use super::reader::Reader;
 use super::tree::{Node, Value};
-use super::value::{Read, distinct_texts, integer_in, nearest_or_all, one_of, shown, size, text, unfit};
+use super::value::{Read, integer_in, nearest_or_all, one_of, shown, size, text, unfit};
 use super::windows::Window;
 
-/// A layer beyond this is a slip.
-const UNITS_MAX: i64 = 4096;
-
 /// The columns that a detector's rows have.
-enum Rows<'a> {
+pub(super) enum Rows<'a> {
     Events(&'a Fields),
     Windows(&'a Window, Option<&'a Fields>),
     /// What they have is at fault itself.
@@ -36,24 +35,12 @@ pub(super) fn read(
         }
         _ => Rows::Unknown,
     };
-    let features = detector.optional("features", |node| features(node, &rows));
-    let spec = TrainingSpec { architecture: architecture(detector), features, ..TrainingSpec::default() };
+    let features = features::read(detector, &rows);
+    let spec = TrainingSpec { method: method::read(detector), features, ..TrainingSpec::default() };
     match detector.section("training") {
         Some(reader) => training(&reader, spec, &rows),
         None => spec,
     }
-}
-
-fn architecture(detector: &Reader<'_>) -> Architecture {
-    let kinds = [("lstm_autoencoder", NetworkKind::Lstm), ("dense_autoencoder", NetworkKind::Dense)];
-    let kind = detector.or("kind", NetworkKind::Lstm, one_of(&kinds));
-    let decoder = detector.optional("decoder", |node| units(node, 0));
-    let mirrored = match detector.optional("encoder", |node| units(node, 1)) {
-        Some(encoder) => Architecture::mirrored(kind, encoder),
-        None if kind == NetworkKind::Lstm => Architecture::lstm(),
-        None => Architecture::dense(),
-    };
-    Architecture { decoder: decoder.unwrap_or(mirrored.decoder), ..mirrored }
 }
 
 fn training(reader: &Reader<'_>, spec: TrainingSpec, rows: &Rows<'_>) -> TrainingSpec {
@@ -65,14 +52,15 @@ fn training(reader: &Reader<'_>, spec: TrainingSpec, rows: &Rows<'_>) -> Trainin
         scaling: reader.or(
             "scaling",
             spec.scaling,
-            one_of(&[("standard", Scaling::Standard), ("min_max", Scaling::MinMax)]),
+            one_of(&[("standard", Scaling::Standard), ("min_max", Scaling::MinMax), ("none", Scaling::None)]),
         ),
         validation: reader.or("validation", spec.validation, number_in(0.01, 0.9)),
         epochs_max: count("epochs", spec.epochs_max, 100_000),
         batch_rows: reader.optional("batch", integer_in(1, 65_536)).map(|rows| rows.unsigned_abs() as usize),
         learning_rate: reader.or("learning_rate", spec.learning_rate, number_in(1e-8, 1.0)),
         patience: count("patience", spec.patience, 100_000),
-        percentile: reader.or("percentile", spec.percentile, number_in(0.0, 100.0)),
+        threshold: threshold(reader).unwrap_or(spec.threshold),
+        transforms: reader.or("transforms", spec.transforms, transforms),
         seed: reader.optional("seed", integer_in(0, i64::MAX)).map_or(spec.seed, i64::unsigned_abs),
         memory_bytes: reader.or("memory", spec.memory_bytes, size),
         condition: reader.section("where").and_then(|below| condition(below, rows)),
@@ -80,6 +68,24 @@ fn training(reader: &Reader<'_>, spec: TrainingSpec, rows: &Rows<'_>) -> Trainin
     };
     reader.refuse_unknown();
     spec
+}
+
+/// One of the ways to say where the threshold is.
+fn threshold(reader: &Reader<'_>) -> Option<ThresholdRule> {
+    let percentile = reader.optional("percentile", number_in(0.0, 100.0)).map(ThresholdRule::Percentile);
+    let share = reader.optional("contamination", number_in(0.0, 0.5));
+    let contamination = share.map(|share| ThresholdRule::Percentile(100.0 * (1.0 - share)));
+    let alarms = reader.optional("alarms_per_day", number_in(1e-6, 1e9)).map(ThresholdRule::AlarmsPerDay);
+    let tail = reader.optional("tail", number_in(1e-12, 0.02)).map(ThresholdRule::Tail);
+    let names = ["percentile", "contamination", "alarms_per_day", "tail"];
+    let mut given =
+        names.into_iter().zip([percentile, contamination, alarms, tail]).filter_map(|(name, rule)| Some((name, rule?)));
+    let (first, rule) = given.next()?;
+    if let Some((second, _)) = given.next() {
+        let wrong = Wrong::new(format!("`{first}` says already where the threshold is"), "take one of them out");
+        reader.fault(second, wrong);
+    }
+    Some(rule)
 }
 
 fn condition(reader: Reader<'_>, rows: &Rows<'_>) -> Option<Condition> {
@@ -101,7 +107,7 @@ fn condition(reader: Reader<'_>, rows: &Rows<'_>) -> Option<Condition> {
 
 impl Rows<'_> {
     /// The kind of a column that rows can be chosen by; none where it is not known; else what to do about it.
-    fn kind_of(&self, column: &str) -> Result<Option<FieldKind>, String> {
+    pub(super) fn kind_of(&self, column: &str) -> Result<Option<FieldKind>, String> {
         match self {
             Rows::Events(fields) => fields.kind_of(column),
             Rows::Windows(window, fields) => {
@@ -122,7 +128,7 @@ impl Rows<'_> {
     }
 
     /// The names a feature may have; none where they are not known.
-    fn names(&self) -> Option<Vec<String>> {
+    pub(super) fn names(&self) -> Option<Vec<String>> {
         match self {
             Rows::Events(fields) => Some(fields.names().map(str::to_owned).collect()),
             Rows::Windows(window, _) => {
@@ -135,39 +141,8 @@ impl Rows<'_> {
     }
 }
 
-fn features(node: &Node, rows: &Rows<'_>) -> Read<Vec<String>> {
-    let named = distinct_texts(node)?;
-    let Some(names) = rows.names() else { return Ok(named) };
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    for name in &named {
-        if !names.contains(&name.as_str()) {
-            return Err(Wrong::new(
-                format!("{} is no column that is scored", shown(name)),
-                nearest_or_all(name, &names),
-            ));
-        }
-        if let Rows::Events(fields) = rows
-            && fields.kind_of(name) == Ok(Some(FieldKind::Text))
-        {
-            return Err(Wrong::new(format!("{} is text, and a feature needs numbers", shown(name)), "take it out"));
-        }
-    }
-    Ok(named)
-}
-
-/// Units of each layer.
-fn units(node: &Node, layers_min: usize) -> Read<Vec<usize>> {
-    let cure = format!("write a list of numbers from 1 to {UNITS_MAX}, such as [64, 32, 16]");
-    let Value::List(items) = &node.value else { return Err(unfit(node, "a list of layers", &cure)) };
-    if items.len() < layers_min || items.len() > 64 {
-        return Err(Wrong::new(format!("{} layers are not possible", items.len()), cure));
-    }
-    let units = items.iter().map(integer_in(1, UNITS_MAX));
-    units.map(|units| Ok(units?.unsigned_abs() as usize)).collect()
-}
-
 /// A number in a range, both ends included.
-fn number_in(from: f64, to: f64) -> impl Fn(&Node) -> Read<f64> {
+pub(super) fn number_in(from: f64, to: f64) -> impl Fn(&Node) -> Read<f64> {
     move |node| {
         let cure = format!("write a number from {from} to {to}");
         let value = match node.value {

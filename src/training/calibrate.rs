@@ -1,4 +1,4 @@
-//! The threshold: a percentile of the scores that the finished model gives the validation rows, by the kernel that will score.
+//! The threshold: read off the scores that the finished model gives the validation rows, by the code that will score.
 
 use std::sync::Arc;
 
@@ -9,7 +9,9 @@ use crate::scoring::detector::Detector;
 use crate::training::dataset::Dataset;
 use crate::training::error::TrainingError;
 use crate::training::order::percentile;
+use crate::training::spec::ThresholdRule;
 use crate::training::store::Rows;
+use crate::training::tail::Tail;
 use crate::training::train::{News, Watch};
 
 const READ_ROWS: u64 = 4096;
@@ -19,8 +21,10 @@ const SCORES_IN_MEMORY: u64 = 1 << 24;
 /// How the threshold was found, and what it means.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Calibration {
-    pub percentile: f64,
+    pub rule: ThresholdRule,
     pub threshold: f64,
+    /// The share of normal rows that the rule lets be called anomalies.
+    pub promised_share: f64,
     /// Of the validation rows' scores.
     pub validation_scores: Distribution,
     /// The share of rows whose score is above the threshold.
@@ -45,7 +49,7 @@ pub struct Distribution {
 pub(super) fn calibrate(
     model: &Model,
     data: &mut Dataset,
-    percent: f64,
+    rule: ThresholdRule,
     watch: &mut Watch<'_>,
 ) -> Result<Calibration, TrainingError> {
     let mut detector = Detector::new(Arc::new(model.clone()));
@@ -62,7 +66,8 @@ pub(super) fn calibrate(
     if scores.len() == 0 {
         return Err(TrainingError::Unscored);
     }
-    let threshold = percentile(&mut scores, percent)?;
+    let promised_share = promised(rule, data);
+    let threshold = threshold(rule, promised_share, &mut scores)?;
     let mut at = |percent| percentile(&mut scores, percent);
     let validation_scores = Distribution {
         mean: 0.0,
@@ -84,12 +89,55 @@ pub(super) fn calibrate(
         Ok::<f64, TrainingError>(above as f64 / rows.len() as f64)
     };
     Ok(Calibration {
-        percentile: percent,
+        rule,
         threshold,
+        promised_share,
         validation_share_above: share(&mut data.validation)?,
         training_share_above: share(&mut data.training)?,
         validation_scores: Distribution { mean, ..validation_scores },
     })
+}
+
+const DAY_MICROS: f64 = 86_400e6;
+/// Scores above this percentile are the tail.
+const TAIL_PERCENT: f64 = 98.0;
+/// Rows above a threshold from which their number says where it is; for fewer the tail is asked.
+const ROWS_ABOVE_MIN: f64 = 10.0;
+
+/// The share of the validation rows that a rule lets be above the threshold.
+fn promised(rule: ThresholdRule, data: &Dataset) -> f64 {
+    match rule {
+        ThresholdRule::Percentile(percent) => 1.0 - percent / 100.0,
+        ThresholdRule::Tail(share) => share,
+        ThresholdRule::AlarmsPerDay(alarms) => {
+            let [_, from, to] = data.span;
+            let days = (to - from).max(1) as f64 / DAY_MICROS;
+            (alarms * days / data.validation.len() as f64).min(1.0)
+        }
+    }
+}
+
+/// `scores` are kept by their bits.
+fn threshold(rule: ThresholdRule, promised: f64, scores: &mut Rows<i64>) -> Result<f64, TrainingError> {
+    let is_far = match rule {
+        ThresholdRule::Percentile(percent) => return percentile(scores, percent),
+        ThresholdRule::Tail(_) => true,
+        ThresholdRule::AlarmsPerDay(_) => promised * scores.len() as f64 <= ROWS_ABOVE_MIN,
+    };
+    // What lies in front of the tail is where it was counted, whatever was asked for.
+    if !is_far || promised >= 1.0 - TAIL_PERCENT / 100.0 {
+        return percentile(scores, 100.0 * (1.0 - promised));
+    }
+    let over = percentile(scores, TAIL_PERCENT)?;
+    let (mut excesses, mut bits) = (Vec::new(), Vec::new());
+    for from in (0..scores.len()).step_by(READ_ROWS as usize) {
+        bits.clear();
+        scores.read(from, READ_ROWS, &mut bits)?;
+        let values = bits.iter().map(|bits| f64::from_bits(*bits as u64));
+        excesses.extend(values.filter(|score| *score > over).map(|score| score - over));
+    }
+    let tail = Tail::of(over, &excesses, scores.len()).ok_or(TrainingError::Tail(scores.len()))?;
+    Ok(tail.exceeded_by(promised))
 }
 
 fn each_score(

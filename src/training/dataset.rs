@@ -3,14 +3,14 @@
 //! Promise: exactly the last share in time is the validation part, also where times are equal (then what was read later is later); the
 //! scaler sees nothing of it.
 
-use crate::models::features::{Feature, Scaler};
+use crate::models::preparation::Preparation;
 use crate::training::error::TrainingError;
 use crate::training::input::{Input, InputSpec, times};
 use crate::training::order;
+use crate::training::prepare::preparation;
 use crate::training::recording::{Counts, RecordingSpec};
 use crate::training::selection::Selection;
-use crate::training::spec::{Scaling, TrainingSpec};
-use crate::training::statistics::Statistics;
+use crate::training::spec::TrainingSpec;
 use crate::training::store::Rows;
 use crate::training::train::{News, Watch};
 
@@ -20,8 +20,7 @@ const READ_ROWS: u64 = 4096;
 
 /// What a detector is trained with. Raw values; missing ones are NaN.
 pub(super) struct Dataset {
-    pub(super) features: Vec<Feature>,
-    pub(super) scaler: Scaler,
+    pub(super) preparation: Preparation,
     pub(super) training: Rows<f64>,
     pub(super) validation: Rows<f64>,
     pub(super) counts: Counts,
@@ -79,7 +78,7 @@ fn read(
     watch: &mut Watch<'_>,
 ) -> Result<Gathered, TrainingError> {
     let mut input = Input::open(input, recording)?;
-    let width = selection.names().len();
+    let width = selection.features().len();
     let memory = memory_rows(spec, width);
     let (mut times_kept, mut values_kept) = (Rows::new(1, memory), Rows::new(width, memory));
     let (mut passed_over, mut cut_off, mut values) = (0, 0, Vec::new());
@@ -129,7 +128,6 @@ fn split(
     let in_training = memory.saturating_mul(training_rows) / total;
     let mut training = Rows::new(width, in_training);
     let mut validation = Rows::new(width, memory - in_training);
-    let mut statistics = Statistics::new(width);
     let mut values = Vec::new();
     for_each_block(total, |from| {
         read_times.clear();
@@ -140,7 +138,6 @@ fn split(
             let is_tie = *time == last_time && ties > 0;
             ties -= u64::from(is_tie);
             if *time < last_time || is_tie {
-                statistics.add(row);
                 training.push(row)?;
             } else {
                 validation.push(row)?;
@@ -148,29 +145,12 @@ fn split(
         }
         Ok(())
     })?;
-    let (features, scaler) = statistics.fitted(selection.names(), spec.scaling)?;
+    let preparation = preparation(spec, selection.features(), &mut training)?;
     let Gathered { counts, passed_over, cut_off, .. } = *gathered;
     let span = [first, boundary, last];
-    Ok(Dataset { features, scaler, training, validation, counts, passed_over, cut_off, span })
+    Ok(Dataset { preparation, training, validation, counts, passed_over, cut_off, span })
 }
 
 fn for_each_block(rows: u64, mut each: impl FnMut(u64) -> Result<(), TrainingError>) -> Result<(), TrainingError> {
     (0..rows).step_by(READ_ROWS as usize).try_for_each(&mut each)
-}
-
-impl Statistics {
-    /// Features that fill in their mean where a value is missing, and the scaler.
-    fn fitted(&self, names: &[String], scaling: Scaling) -> Result<(Vec<Feature>, Scaler), TrainingError> {
-        let mut features = Vec::with_capacity(names.len());
-        for (name, column) in names.iter().zip(self.columns()) {
-            if column.count() == 0 {
-                return Err(TrainingError::FeatureWithoutValues { feature: name.clone() });
-            }
-            if ![column.mean(), column.deviation(), column.range()].iter().all(|number| number.is_finite()) {
-                return Err(TrainingError::FeatureRange { feature: name.clone() });
-            }
-            features.push(Feature { default: column.mean(), ..Feature::of_field(name) });
-        }
-        Ok((features, self.scaler(scaling)))
-    }
 }

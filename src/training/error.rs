@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::decode::DecodeError;
+use crate::models::estimator::EstimatorFault;
 use crate::models::model::ModelFault;
 use crate::models::network::NetworkFault;
 use crate::scoring::scorer::ScoringError;
@@ -22,8 +23,8 @@ pub enum TrainingError {
     Spill { path: PathBuf, source: io::Error },
     #[error("there is no column `{column}` to {purpose}; there are {}", columns.join(", "))]
     ColumnMissing { column: String, purpose: &'static str, columns: Vec<String> },
-    #[error("the column `{column}` is {found}, and a feature needs numbers")]
-    ColumnType { column: String, found: String },
+    #[error("the column `{column}` is {found}, and a feature needs {wanted}")]
+    ColumnType { column: String, found: String, wanted: &'static str },
     #[error("there is no column of numbers that could be a feature; name some as `features`")]
     NoFeatures,
     #[error(
@@ -43,6 +44,10 @@ pub enum TrainingError {
     Compute(#[from] candle_core::Error),
     #[error("the weights are no network")]
     Network(#[from] NetworkFault),
+    #[error("what was trained cannot compute a score")]
+    Estimator(#[from] EstimatorFault),
+    #[error("{0} is too few normal rows, or too even, to read a tail off; a percentile needs less")]
+    Tail(u64),
     #[error("what was trained is no model")]
     Model(#[from] ModelFault),
     #[error(transparent)]

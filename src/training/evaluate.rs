@@ -158,7 +158,7 @@ fn judge(
     while let Some(rows) = input.next()? {
         let labels = all.labels.of(rows.column(label));
         let keys = all.keys.joined(&rows, &keys);
-        let scored = scorer.score(rows).batch;
+        let scored = scorer.score(rows, None).batch;
         let scores = scored.column_by_name(&score).and_then(|column| column.as_primitive_opt::<Float64Type>());
         let scores = scores.expect("a scorer adds a column of scores");
         for ((score, label), key) in scores.iter().zip(labels).zip(keys) {

@@ -5,8 +5,8 @@
 //!
 //! ```text
 //! recording ─► input ─► selection ─► dataset (store) ─► fit (shuffle, gradient, adam) ─► calibrate ─► Model
-//! files        events,  features,    split by time,     epochs, early stopping          threshold
-//!              windows  condition    scaler
+//! files        events,  features,    split by time,     a file for each method          threshold
+//!              windows  condition    transforms, scaler
 //!                  └──► evaluate (scoring) ─► metrics, bootstrap
 //! ```
 
@@ -21,7 +21,9 @@ mod gates;
 pub mod gradient;
 pub mod input;
 pub mod metrics;
+mod normal;
 mod order;
+mod prepare;
 pub mod recording;
 pub mod reference;
 mod selection;
@@ -29,5 +31,6 @@ mod shuffle;
 pub mod spec;
 mod statistics;
 mod store;
+mod tail;
 pub mod train;
 pub mod weights;

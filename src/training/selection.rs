@@ -4,10 +4,11 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema, UInt32Type};
 
 use crate::domain::schema::{Constant, EventSchema, FIRST_FIELD, KeySource, TimeSource};
-use crate::scoring::scorer::read_numbers;
+use crate::models::features::Feature;
+use crate::scoring::columns::{ColumnFault, FeatureColumn};
 use crate::training::error::TrainingError;
 use crate::training::input::InputSpec;
-use crate::training::spec::{Condition, TrainingSpec};
+use crate::training::spec::{Condition, FeatureSpec, TrainingSpec};
 
 /// Columns of windows that tell which window it is, not what happened in it.
 const OF_WINDOWS: [&str; 3] = ["window_start", "window_end", "revision"];
@@ -15,8 +16,8 @@ const OF_WINDOWS: [&str; 3] = ["window_start", "window_end", "revision"];
 /// The chosen columns of rows of one schema.
 #[derive(Debug)]
 pub(super) struct Selection {
-    names: Vec<String>,
-    columns: Vec<usize>,
+    features: Vec<FeatureSpec>,
+    columns: Vec<FeatureColumn>,
     condition: Option<(usize, Constant)>,
 }
 
@@ -31,23 +32,24 @@ impl Selection {
             Some(Condition { column, equals }) => Some((place(schema, column, "choose rows by")?, equals.clone())),
             None => None,
         };
-        let columns = match &spec.features {
-            Some(names) => names.iter().map(|name| numbers(schema, name)).collect::<Result<Vec<_>, _>>()?,
+        let features = match &spec.features {
+            Some(features) => features.clone(),
             None => {
                 let chosen = condition.as_ref().map(|(column, _)| *column);
                 let is_free = |column: &usize| Some(*column) != chosen;
-                defaults(input, events, schema).into_iter().filter(is_free).collect()
+                let columns = defaults(input, events, schema).into_iter().filter(is_free);
+                columns.map(|column| FeatureSpec::of_field(schema.field(column).name())).collect()
             }
         };
-        if columns.is_empty() {
+        if features.is_empty() {
             return Err(TrainingError::NoFeatures);
         }
-        let names = columns.iter().map(|column| schema.field(*column).name().clone()).collect();
-        Ok(Selection { names, columns, condition })
+        let columns = features.iter().map(|feature| find(feature, schema)).collect::<Result<_, _>>()?;
+        Ok(Selection { features, columns, condition })
     }
 
-    pub(super) fn names(&self) -> &[String] {
-        &self.names
+    pub(super) fn features(&self) -> &[FeatureSpec] {
+        &self.features
     }
 
     /// Writes the features of all rows, one row after the other; NaN where a value is missing.
@@ -55,7 +57,7 @@ impl Selection {
         values.clear();
         values.resize(rows.num_rows() * self.columns.len(), f64::NAN);
         for (feature, column) in self.columns.iter().enumerate() {
-            read_numbers(rows.column(*column), 0, values[feature..].iter_mut().step_by(self.columns.len()));
+            column.read(rows, 0, values[feature..].iter_mut().step_by(self.columns.len()));
         }
     }
 
@@ -67,19 +69,20 @@ impl Selection {
 }
 
 fn place(schema: &Schema, column: &str, purpose: &'static str) -> Result<usize, TrainingError> {
-    schema.index_of(column).map_err(|_| TrainingError::ColumnMissing {
-        column: column.to_owned(),
-        purpose,
-        columns: schema.fields().iter().map(|field| field.name().clone()).collect(),
-    })
+    schema.index_of(column).map_err(|_| missing(schema, column, purpose))
 }
 
-fn numbers(schema: &Schema, column: &str) -> Result<usize, TrainingError> {
-    let place = place(schema, column, "make a feature of")?;
-    match schema.field(place).data_type() {
-        DataType::Float64 | DataType::Int64 | DataType::Boolean => Ok(place),
-        other => Err(TrainingError::ColumnType { column: column.to_owned(), found: other.to_string() }),
-    }
+fn missing(schema: &Schema, column: &str, purpose: &'static str) -> TrainingError {
+    let columns = schema.fields().iter().map(|field| field.name().clone()).collect();
+    TrainingError::ColumnMissing { column: column.to_owned(), purpose, columns }
+}
+
+fn find(spec: &FeatureSpec, schema: &Schema) -> Result<FeatureColumn, TrainingError> {
+    let feature = Feature { derivation: spec.derivation.clone(), ..Feature::of_field(&spec.field) };
+    FeatureColumn::find(&feature, schema).map_err(|fault| match fault {
+        ColumnFault::Missing { field } => missing(schema, &field, "make a feature of"),
+        ColumnFault::Type { field, found, wanted } => TrainingError::ColumnType { column: field, found, wanted },
+    })
 }
 
 /// Every column of numbers that describes what happened: neither when, nor whose.

@@ -7,39 +7,17 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::models::features::{Feature, Scaler};
+use crate::models::preparation::Preparation;
 use crate::training::error::TrainingError;
 use crate::training::store::Rows;
 
 const BLOCK_ROWS: u64 = 1024;
 const POOL_BLOCKS: usize = 64;
 
-/// Turns raw rows into what the network sees.
-pub(super) struct Lens<'a> {
-    pub(super) features: &'a [Feature],
-    pub(super) scaler: &'a Scaler,
-}
-
-impl Lens<'_> {
-    /// Appends the scaled rows; a missing value is its feature's default.
-    pub(super) fn scale(&self, raw: &mut [f64], scaled: &mut Vec<f32>) {
-        let (width, before) = (self.features.len(), scaled.len());
-        scaled.resize(before + raw.len(), 0.0);
-        for (raw, scaled) in raw.chunks_exact_mut(width).zip(scaled[before..].chunks_exact_mut(width)) {
-            for (value, feature) in raw.iter_mut().zip(self.features) {
-                if !value.is_finite() {
-                    *value = feature.default;
-                }
-            }
-            self.scaler.scale(raw, scaled);
-        }
-    }
-}
-
 /// One epoch's batches.
 pub(super) struct Batches<'a> {
     rows: &'a mut Rows<f64>,
-    lens: &'a Lens<'a>,
+    preparation: &'a Preparation,
     random: ChaCha8Rng,
     /// The blocks that are still to come, the next one last.
     blocks: Vec<u64>,
@@ -50,13 +28,13 @@ pub(super) struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    pub(super) fn new(rows: &'a mut Rows<f64>, lens: &'a Lens<'a>, seed: u64, epoch: usize) -> Batches<'a> {
+    pub(super) fn new(rows: &'a mut Rows<f64>, preparation: &'a Preparation, seed: u64, epoch: usize) -> Batches<'a> {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         // The first stream made the weights.
         random.set_stream(epoch as u64);
         let mut blocks: Vec<u64> = (0..rows.len().div_ceil(BLOCK_ROWS)).collect();
         blocks.shuffle(&mut random);
-        Batches { rows, lens, random, blocks, pool: Vec::new(), order: Vec::new(), raw: Vec::new() }
+        Batches { rows, preparation, random, blocks, pool: Vec::new(), order: Vec::new(), raw: Vec::new() }
     }
 
     /// Puts the next rows into `batch`: `batch_rows`, or those that a pool has left. False at the end.
@@ -78,7 +56,9 @@ impl<'a> Batches<'a> {
         for block in self.blocks.drain(self.blocks.len().saturating_sub(POOL_BLOCKS)..) {
             self.raw.clear();
             self.rows.read(block * BLOCK_ROWS, BLOCK_ROWS, &mut self.raw)?;
-            self.lens.scale(&mut self.raw, &mut self.pool);
+            let before = self.pool.len();
+            self.pool.resize(before + self.raw.len(), 0.0);
+            self.preparation.prepare(&mut self.raw, &mut self.pool[before..]);
         }
         self.order = (0..(self.pool.len() / self.rows.width()) as u32).collect();
         self.order.shuffle(&mut self.random);
@@ -89,14 +69,15 @@ impl<'a> Batches<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::features::{Feature, Scaler};
 
     /// The first feature of every row in the order of an epoch.
     fn order(count: u64, memory: u64, seed: u64, epoch: usize) -> Vec<f32> {
         let mut rows = Rows::new(2, memory);
         (0..count).for_each(|row| rows.push(&[row as f64, f64::NAN]).unwrap());
-        let features = [Feature::of_field("a"), Feature { default: 7.0, ..Feature::of_field("b") }];
-        let lens = Lens { features: &features, scaler: &Scaler::None };
-        let mut batches = Batches::new(&mut rows, &lens, seed, epoch);
+        let features = vec![Feature::of_field("a"), Feature { default: 7.0, ..Feature::of_field("b") }];
+        let preparation = Preparation::new(features, Scaler::None);
+        let mut batches = Batches::new(&mut rows, &preparation, seed, epoch);
         let (mut batch, mut all) = (Vec::new(), Vec::new());
         while batches.next(1000, &mut batch).unwrap() {
             assert!(batch.len() <= 2000 && batch.iter().skip(1).step_by(2).all(|value| *value == 7.0));

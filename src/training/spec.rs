@@ -1,13 +1,19 @@
 //! What a detector is trained to be, and how: `[[detectors]]` and `[detectors.training]` of the configuration.
 
+use serde::Serialize;
+
 use crate::domain::schema::Constant;
+use crate::models::features::Derivation;
+use crate::models::subspace::SubspaceMeasure;
 
 /// How a detector's next model is made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingSpec {
-    pub architecture: Architecture,
-    /// The columns that become features, in this order; none: every column of numbers.
-    pub features: Option<Vec<String>>,
+    pub method: Method,
+    /// What becomes features, in this order; none: every column of numbers.
+    pub features: Option<Vec<FeatureSpec>>,
+    /// What is done to the features that say nothing of their own.
+    pub transforms: Vec<TransformSpec>,
     pub scaling: Scaling,
     /// The share of the rows, the last in time, that the model is judged and calibrated by. Above 0 and below 1.
     pub validation: f64,
@@ -17,8 +23,7 @@ pub struct TrainingSpec {
     pub learning_rate: f64,
     /// Epochs without a better validation loss after which training ends.
     pub patience: usize,
-    /// Of the validation rows' scores: the threshold. Between 0 and 100.
-    pub percentile: f64,
+    pub threshold: ThresholdRule,
     pub seed: u64,
     /// The rows to train on; none: all.
     pub condition: Option<Condition>,
@@ -29,15 +34,16 @@ pub struct TrainingSpec {
 impl Default for TrainingSpec {
     fn default() -> TrainingSpec {
         TrainingSpec {
-            architecture: Architecture::lstm(),
+            method: Method::Autoencoder(Architecture::lstm()),
             features: None,
+            transforms: Vec::new(),
             scaling: Scaling::Standard,
             validation: 0.2,
             epochs_max: 100,
             batch_rows: None,
             learning_rate: 0.001,
             patience: 5,
-            percentile: 99.0,
+            threshold: ThresholdRule::Percentile(99.0),
             seed: 0,
             condition: None,
             memory_bytes: 1 << 30,
@@ -50,6 +56,87 @@ impl TrainingSpec {
     pub(super) fn batch_rows_for(&self, training_rows: u64) -> usize {
         let few = usize::try_from(training_rows / 100).unwrap_or(usize::MAX);
         self.batch_rows.unwrap_or(few.next_power_of_two().clamp(32, 256))
+    }
+}
+
+/// What is trained.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Method {
+    Autoencoder(Architecture),
+    Pca {
+        measure: SubspaceMeasure,
+        components: Components,
+    },
+    IsolationForest {
+        trees: usize,
+        /// Rows that each tree is grown from.
+        sample_rows: usize,
+    },
+    KMeans {
+        clusters: usize,
+    },
+}
+
+/// How many principal components are kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Components {
+    Count(usize),
+    /// As many as explain this share of the variance. Above 0 and below 1.
+    Share(f64),
+}
+
+/// One feature of the next model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeatureSpec {
+    pub name: String,
+    pub field: String,
+    pub derivation: Derivation,
+    /// None: those of the whole model.
+    pub transforms: Option<Vec<TransformSpec>>,
+}
+
+impl FeatureSpec {
+    /// A feature that is named as its field.
+    pub fn of_field(name: &str) -> FeatureSpec {
+        let derivation = Derivation::Value;
+        FeatureSpec { name: name.to_owned(), field: name.to_owned(), derivation, transforms: None }
+    }
+}
+
+/// A transform before it has seen the training rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum TransformSpec {
+    Log1p,
+    SignedLog,
+    Clip {
+        low: f64,
+        high: f64,
+    },
+    /// A value's place among the training rows, as a normal distribution would have it.
+    Quantile,
+}
+
+/// How the threshold is found in the scores of the validation rows.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThresholdRule {
+    /// Between 0 and 100.
+    Percentile(f64),
+    /// Rows of the whole fleet that are called anomalies on a normal day.
+    AlarmsPerDay(f64),
+    /// The share of normal rows that may be called anomalies, read off the tail of an extreme value distribution, so that it may be less
+    /// than one in as many rows as there are.
+    Tail(f64),
+}
+
+impl ThresholdRule {
+    /// In words for a person.
+    pub fn words(self) -> String {
+        match self {
+            ThresholdRule::Percentile(percent) => format!("percentile {percent}"),
+            ThresholdRule::AlarmsPerDay(alarms) => format!("{alarms} alarms a day of the whole fleet"),
+            ThresholdRule::Tail(share) => format!("a share of {share} by the extreme value tail"),
+        }
     }
 }
 
@@ -102,6 +189,8 @@ pub enum Scaling {
     Standard,
     /// The least becomes 0 and the greatest 1.
     MinMax,
+    /// As it is.
+    None,
 }
 
 /// Which rows are taken.

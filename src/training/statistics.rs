@@ -43,6 +43,7 @@ impl Statistics {
     pub(super) fn scaler(&self, scaling: Scaling) -> Scaler {
         let sized = |size: f64| if size > 0.0 { size } else { 1.0 };
         match scaling {
+            Scaling::None => Scaler::None,
             Scaling::Standard => Scaler::Standard {
                 mean: self.0.iter().map(Column::mean).collect(),
                 deviation: self.0.iter().map(|column| sized(column.deviation())).collect(),

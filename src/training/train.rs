@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
-use crate::models::estimator::{ErrorMeasure, Estimator};
 use crate::models::model::{Model, ModelParts, Threshold};
 use crate::training::calibrate::{Calibration, calibrate};
 use crate::training::dataset::{Dataset, gather};
 use crate::training::error::TrainingError;
-use crate::training::fit::{Epoch, Fitted, fit};
+use crate::training::fit::{Epoch, Fitted, Learning, fit};
 use crate::training::input::InputSpec;
 use crate::training::recording::{Counts, RecordingSpec};
 use crate::training::spec::TrainingSpec;
@@ -40,8 +39,10 @@ pub struct Account {
     pub validation_from: String,
     pub to: String,
     pub seed: u64,
-    /// The epoch whose weights were kept.
-    pub best: Epoch,
+    /// The epoch whose weights were kept, where there are epochs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub best: Option<Epoch>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub curve: Vec<Epoch>,
     pub calibration: Calibration,
 }
@@ -64,6 +65,11 @@ pub enum News {
         epoch: usize,
         rows: u64,
         loss: f64,
+    },
+    /// Parts of what has no epochs: trees of a forest, starts of a clustering.
+    Grown {
+        trees: usize,
+        of: usize,
     },
     Epoch {
         point: Epoch,
@@ -99,24 +105,24 @@ pub fn train(
     watch.tell(News::Split { training_rows: data.training.len(), validation_rows: data.validation.len() })?;
     let fitted = fit(spec, &mut data, &mut watch)?;
     let raw = model(&fitted, &data, recording, Threshold { value: 0.0, calibration: String::new() }, BTreeMap::new())?;
-    let calibration = calibrate(&raw, &mut data, spec.percentile, &mut watch)?;
+    let calibration = calibrate(&raw, &mut data, spec.threshold, &mut watch)?;
     let threshold = Threshold {
         value: calibration.threshold,
-        calibration: format!(
-            "percentile {} of the error of {} validation rows",
-            spec.percentile,
-            data.validation.len()
-        ),
+        calibration: format!("{} of the scores of {} validation rows", spec.threshold.words(), data.validation.len()),
     };
-    let metrics = [
-        ("training_loss", fitted.best.training_loss),
-        ("validation_loss", fitted.best.validation_loss),
+    let mut metrics: BTreeMap<String, f64> = [
         ("training_rows", data.training.len() as f64),
         ("validation_rows", data.validation.len() as f64),
         ("training_share_above", calibration.training_share_above),
-        ("epochs", fitted.curve.len() as f64),
-    ];
-    let metrics = metrics.map(|(name, value)| (name.to_owned(), value)).into();
+        ("validation_share_above", calibration.validation_share_above),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    if let Some(Learning { best, curve }) = &fitted.learning {
+        metrics.insert("training_loss".to_owned(), best.training_loss);
+        metrics.insert("validation_loss".to_owned(), best.validation_loss);
+        metrics.insert("epochs".to_owned(), curve.len() as f64);
+    }
     let model = model(&fitted, &data, recording, threshold, metrics)?;
     Ok(Trained { account: account(spec, fitted, &data, calibration), model })
 }
@@ -131,9 +137,9 @@ fn model(
     let rows = data.training.len() + data.validation.len();
     let [from, _, to] = data.span.map(instant);
     Ok(Model::new(ModelParts {
-        estimator: Estimator::Autoencoder { network: fitted.weights.network()?, error: ErrorMeasure::Mse },
-        features: data.features.clone(),
-        scaler: data.scaler.clone(),
+        estimator: fitted.estimator.clone(),
+        features: data.preparation.features().to_vec(),
+        scaler: data.preparation.scaler().clone(),
         threshold,
         training_data: Some(format!("{rows} rows from {from} to {to} of {}", recording.files.paths.join(", "))),
         metrics,
@@ -142,8 +148,9 @@ fn model(
 
 fn account(spec: &TrainingSpec, fitted: Fitted, data: &Dataset, calibration: Calibration) -> Account {
     let [from, validation_from, to] = data.span.map(instant);
+    let (best, curve) = fitted.learning.map(|learning| (learning.best, learning.curve)).unzip();
     Account {
-        features: data.features.iter().map(|feature| feature.name.clone()).collect(),
+        features: data.preparation.features().iter().map(|feature| feature.name.clone()).collect(),
         training_rows: data.training.len(),
         validation_rows: data.validation.len(),
         rejected: data.counts.rejected,
@@ -154,8 +161,8 @@ fn account(spec: &TrainingSpec, fitted: Fitted, data: &Dataset, calibration: Cal
         validation_from,
         to,
         seed: spec.seed,
-        best: fitted.best,
-        curve: fitted.curve,
+        best,
+        curve: curve.unwrap_or_default(),
         calibration,
     }
 }

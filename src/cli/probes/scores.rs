@@ -40,7 +40,7 @@ fn scores(section: &DetectorSection, batches: &[EventBatch]) -> Option<Scores> {
     let mut scorer = Scorer::new(&section.spec, model, &batches.first()?.columns().schema()).ok()?;
     let column = format!("{}_score", section.spec.name);
     for batch in batches {
-        let scored = scorer.score(batch.columns().clone());
+        let scored = scorer.score(batch.columns().clone(), None);
         all.unscored += scored.unscored;
         let column = scored.batch.column_by_name(&column)?;
         all.finite.extend(column.as_primitive_opt::<Float64Type>()?.iter().flatten());

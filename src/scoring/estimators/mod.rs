@@ -14,6 +14,7 @@ use crate::models::estimator::Estimator;
 use crate::models::model::Model;
 use crate::scoring::estimators::autoencoder::Autoencoder;
 use crate::scoring::estimators::centers::NearestCenter;
+pub(crate) use crate::scoring::estimators::centers::nearest;
 use crate::scoring::estimators::classifier::Classifier;
 use crate::scoring::estimators::forest::IsolationForest;
 use crate::scoring::estimators::subspace::QuadraticForm;
@@ -74,6 +75,7 @@ pub(super) fn estimate(model: &Model, path: Path) -> candle_core::Result<Box<dyn
         Estimator::Pca(subspace) => Box::new(QuadraticForm::new(subspace)),
         Estimator::IsolationForest(forest) => Box::new(IsolationForest::new(forest)),
         Estimator::KMeans(centers) => Box::new(NearestCenter::new(centers.clone())),
+        Estimator::Baseline(_) => unreachable!("what is compared with earlier windows is computed in `baseline`"),
     })
 }
 

@@ -1,13 +1,14 @@
-//! Epoch after epoch until the validation loss no longer falls; the weights of the best one are kept.
+//! An autoencoder: epoch after epoch until the validation loss no longer falls; the weights of the best one are kept.
 
-use serde::Serialize;
-
+use crate::models::estimator::{ErrorMeasure, Estimator};
+use crate::models::preparation::Preparation;
 use crate::training::adam::Adam;
 use crate::training::dataset::Dataset;
 use crate::training::error::TrainingError;
+use crate::training::fit::{Epoch, Fitted, Learning};
 use crate::training::gradient::{loss_and_gradient, reconstruction, squares};
-use crate::training::shuffle::{Batches, Lens};
-use crate::training::spec::TrainingSpec;
+use crate::training::shuffle::Batches;
+use crate::training::spec::{Architecture, TrainingSpec};
 use crate::training::store::Rows;
 use crate::training::train::{News, Watch};
 use crate::training::weights::Weights;
@@ -16,35 +17,22 @@ const VALIDATION_ROWS: u64 = 1024;
 /// How many batches pass between two words about them.
 const BATCHES_A_WORD: usize = 64;
 
-/// A point of the learning curve.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Epoch {
-    /// From 1.
-    pub epoch: usize,
-    /// Mean over the epoch's batches, while the weights moved.
-    pub training_loss: f64,
-    /// With the weights that the epoch ended with.
-    pub validation_loss: f64,
-}
-
-pub(super) struct Fitted {
-    pub(super) weights: Weights,
-    pub(super) curve: Vec<Epoch>,
-    /// The one whose weights these are.
-    pub(super) best: Epoch,
-}
-
-pub(super) fn fit(spec: &TrainingSpec, data: &mut Dataset, watch: &mut Watch<'_>) -> Result<Fitted, TrainingError> {
-    let lens = Lens { features: &data.features, scaler: &data.scaler };
-    let mut weights = Weights::seeded(&spec.architecture, data.features.len(), spec.seed);
+pub(super) fn fit(
+    architecture: &Architecture,
+    spec: &TrainingSpec,
+    data: &mut Dataset,
+    watch: &mut Watch<'_>,
+) -> Result<Fitted, TrainingError> {
+    let lens = &data.preparation;
+    let mut weights = Weights::seeded(architecture, lens.features().len(), spec.seed);
     let mut adam = Adam::new(&weights, spec.learning_rate);
     let batch_rows = spec.batch_rows_for(data.training.len());
     let mut best: Option<(Epoch, Weights)> = None;
     let mut curve = Vec::new();
     for epoch in 1..=spec.epochs_max {
-        let mut batches = Batches::new(&mut data.training, &lens, spec.seed, epoch);
+        let mut batches = Batches::new(&mut data.training, lens, spec.seed, epoch);
         let training_loss = run((epoch, batch_rows), &mut batches, &mut weights, &mut adam, watch)?;
-        let validation_loss = loss(&weights, &mut data.validation, &lens)?;
+        let validation_loss = loss(&weights, &mut data.validation, lens)?;
         if !(training_loss.is_finite() && validation_loss.is_finite()) {
             return Err(TrainingError::Diverged { epoch });
         }
@@ -60,7 +48,8 @@ pub(super) fn fit(spec: &TrainingSpec, data: &mut Dataset, watch: &mut Watch<'_>
         }
     }
     let (best, weights) = best.ok_or(TrainingError::Diverged { epoch: 0 })?;
-    Ok(Fitted { weights, curve, best })
+    let estimator = Estimator::Autoencoder { network: weights.network()?, error: ErrorMeasure::Mse };
+    Ok(Fitted { estimator, learning: Some(Learning { best, curve }) })
 }
 
 /// One epoch; its mean loss.
@@ -89,13 +78,13 @@ fn run(
 }
 
 /// The mean squared error over rows that are not trained on.
-fn loss(weights: &Weights, rows: &mut Rows<f64>, lens: &Lens<'_>) -> Result<f64, TrainingError> {
+fn loss(weights: &Weights, rows: &mut Rows<f64>, lens: &Preparation) -> Result<f64, TrainingError> {
     let (mut raw, mut scaled, mut sum) = (Vec::new(), Vec::new(), 0.0);
     for from in (0..rows.len()).step_by(VALIDATION_ROWS as usize) {
         raw.clear();
-        scaled.clear();
         rows.read(from, VALIDATION_ROWS, &mut raw)?;
-        lens.scale(&mut raw, &mut scaled);
+        scaled.resize(raw.len(), 0.0);
+        lens.prepare(&mut raw, &mut scaled);
         sum += squares(&reconstruction(weights, &scaled)?, &scaled);
     }
     Ok(sum / (rows.len() * rows.width() as u64) as f64)

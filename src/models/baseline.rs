@@ -1,0 +1,41 @@
+//! Detectors without training: what a window is compared with are earlier windows of its own key.
+
+use serde::{Deserialize, Serialize};
+
+/// What a window's value is compared with. All take windows that were final before the scored one began, so that a correction of one
+/// window changes no score but its own.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "method", rename_all = "snake_case", deny_unknown_fields)]
+pub enum BaselineMethod {
+    /// The distance from the median, in deviations as the median absolute deviation tells them (Iglewicz and Hoaglin, 1993).
+    Robust,
+    /// The distance from the exponentially weighted mean, in exponentially weighted deviations. After `half_life` windows a window weighs
+    /// half as much.
+    Ewma { half_life: f64 },
+    /// As `Robust`, of windows at the same time of the period alone: `period_us` is a day or a week in microseconds, and `near_us` how
+    /// far off that time still counts as the same.
+    Profile { period_us: i64, near_us: i64 },
+}
+
+/// A detector without training.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Baseline {
+    pub method: BaselineMethod,
+    /// Windows that are looked back on, of those that were final.
+    pub history: u32,
+    /// Windows that must be there before anything is scored.
+    pub rows_min: u32,
+}
+
+impl Baseline {
+    /// Whether every number means something.
+    pub(crate) fn is_sound(&self) -> bool {
+        let is_method_sound = match self.method {
+            BaselineMethod::Robust => true,
+            BaselineMethod::Ewma { half_life } => half_life.is_finite() && half_life > 0.0,
+            BaselineMethod::Profile { period_us, near_us } => period_us > 0 && (0..period_us).contains(&near_us),
+        };
+        is_method_sound && (2..=1 << 20).contains(&self.history) && (2..=self.history).contains(&self.rows_min)
+    }
+}

@@ -1,0 +1,311 @@
+//! The last rows of each group of a window: what a detector that looks at more than one window looks back on.
+//!
+//! A corrected row changes what was said of the windows after it, so rows that look back on it are given once more, with a revision of
+//! their own. Every row that leaves has the next revision of its window and group, whoever was the reason. The newest revision of a row is
+//! scored with the newest revisions of those before it; how often it was told depends on when corrections came, what it says in the end
+//! does not.
+//!
+//! Rows are kept while a window that is not final may look back on them. A window of the past is a part of the state of its own, written
+//! when one of its rows changed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch};
+use arrow::compute::interleave_record_batch;
+use arrow::datatypes::{Int32Type, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::row::{RowConverter, SortField};
+
+use crate::scoring::scorer::{FIRST_BY, ScoringError, WINDOW_START};
+use crate::stage::{RestoreError, StatePart};
+
+/// Marks batches of state that are of a history.
+const OF_HISTORY: &str = "tidewatch.history";
+const BATCH_ROWS_MAX: usize = 8192;
+
+/// When windows begin, end and become final, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    pub size: i64,
+    /// From one window's start to the next one's.
+    pub slide: i64,
+    pub lateness: i64,
+}
+
+/// How far back a detector looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// On so many windows right before the scored one, whose corrections change its score.
+    Preceding(u32),
+    /// On so many windows that were final before the scored one began.
+    Final(u32),
+}
+
+impl Timing {
+    /// The start of the last window that is final before a window at `start` begins, or earlier.
+    pub fn last_final(&self, start: i64) -> i64 {
+        start.saturating_sub(self.lateness).saturating_sub(self.size)
+    }
+
+    /// Windows from the first that is looked back on to the scored one.
+    fn kept(&self, reach: Reach) -> i64 {
+        match reach {
+            Reach::Preceding(windows) => i64::from(windows),
+            Reach::Final(windows) => i64::from(windows) + (self.lateness + self.size) / self.slide + 1,
+        }
+    }
+}
+
+/// The group of a row, as bytes that are equal where groups are.
+type Key = Box<[u8]>;
+
+/// The rows of one window.
+#[derive(Debug, Default)]
+struct Window {
+    rows: HashMap<Key, Place>,
+    batches: Vec<RecordBatch>,
+    is_saved: bool,
+}
+
+/// Where a row lies, and the revision that it left with last.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    batch: usize,
+    row: usize,
+    /// None: it did not leave yet.
+    revision: Option<i32>,
+}
+
+/// The rows that are remembered.
+#[derive(Debug)]
+pub struct History {
+    timing: Timing,
+    /// Windows after a corrected one whose scores it changes.
+    followed: i64,
+    /// Windows before one that is not final which are remembered.
+    kept: i64,
+    schema: SchemaRef,
+    by: Range<usize>,
+    revision: usize,
+    converter: RowConverter,
+    /// By their start.
+    windows: BTreeMap<i64, Window>,
+    /// Rows that came since rows left last.
+    changed: BTreeSet<(i64, Key)>,
+}
+
+/// What one row looks back on.
+pub struct Past<'a> {
+    history: &'a History,
+    start: i64,
+    key: &'a [u8],
+}
+
+/// The groups of a batch's rows, for looking back from them.
+pub struct Groups(Vec<Key>);
+
+impl History {
+    /// `rows` is the schema of the window's rows, without scores.
+    pub fn new(timing: Timing, reaches: &[Reach], rows: &SchemaRef) -> Result<History, ScoringError> {
+        let place = |column: &'static str| {
+            rows.index_of(column).map_err(|_| ScoringError::NotRows { detector: String::new(), column })
+        };
+        let (by, revision) = (FIRST_BY..place("count")?, place("revision")?);
+        let fields = rows.fields()[by.clone()].iter().map(|field| SortField::new(field.data_type().clone()));
+        let converter = RowConverter::new(fields.collect())
+            .map_err(|_| ScoringError::NotRows { detector: String::new(), column: "key" })?;
+        let followed = reaches.iter().map(|reach| match reach {
+            Reach::Preceding(windows) => i64::from(*windows),
+            Reach::Final(_) => 0,
+        });
+        let followed = followed.max().unwrap_or(0);
+        let kept = reaches.iter().map(|reach| timing.kept(*reach)).max().unwrap_or(0);
+        let (windows, changed) = (BTreeMap::new(), BTreeSet::new());
+        Ok(History { timing, followed, kept, schema: Arc::clone(rows), by, revision, converter, windows, changed })
+    }
+
+    /// Remembers rows as they come from the window.
+    pub fn take(&mut self, rows: RecordBatch) {
+        let keys = self.groups(&rows).0;
+        let starts = rows.column(WINDOW_START).as_primitive::<TimestampMicrosecondType>().clone();
+        let mut batches: BTreeMap<i64, usize> = BTreeMap::new();
+        for (row, key) in keys.into_iter().enumerate() {
+            let start = starts.value(row);
+            let window = self.windows.entry(start).or_default();
+            window.is_saved = false;
+            let batch = *batches.entry(start).or_insert_with(|| {
+                window.batches.push(rows.clone());
+                window.batches.len() - 1
+            });
+            let place = window.rows.entry(key.clone()).or_insert(Place { batch, row, revision: None });
+            (place.batch, place.row) = (batch, row);
+            self.changed.insert((start, key));
+        }
+    }
+
+    /// The rows that came since the last call, and those that look back on one of them, each with its next revision.
+    pub fn due(&mut self) -> Vec<RecordBatch> {
+        let changed = std::mem::take(&mut self.changed);
+        let mut due = changed.clone();
+        for (start, key) in &changed {
+            let after = (1..=self.followed).map(|steps| start + steps * self.timing.slide);
+            let has_left = |start: &i64| {
+                let place = self.windows.get(start).and_then(|window| window.rows.get(key));
+                place.is_some_and(|place| place.revision.is_some())
+            };
+            due.extend(after.filter(has_left).map(|start| (start, key.clone())));
+        }
+        let due: Vec<(i64, Key)> = due.into_iter().collect();
+        due.chunks(BATCH_ROWS_MAX).map(|due| self.leaving(due)).collect()
+    }
+
+    /// Rows with their next revisions.
+    fn leaving(&mut self, due: &[(i64, Key)]) -> RecordBatch {
+        let mut revisions = Vec::with_capacity(due.len());
+        for (start, key) in due {
+            let Some(window) = self.windows.get_mut(start) else { continue };
+            let Some(place) = window.rows.get_mut(key) else { continue };
+            window.is_saved = false;
+            // Windows that were told before there was a history know of more revisions than it does.
+            let of_window =
+                window.batches[place.batch].column(self.revision).as_primitive::<Int32Type>().value(place.row);
+            let revision = place.revision.map_or(0, |revision| revision + 1).max(of_window);
+            place.revision = Some(revision);
+            revisions.push(revision);
+        }
+        self.gathered(due.iter().map(|(start, key)| (*start, &**key)), revisions)
+    }
+
+    /// The rows at these places, with these revisions.
+    fn gathered<'k>(&self, rows: impl Iterator<Item = (i64, &'k [u8])>, revisions: Vec<i32>) -> RecordBatch {
+        let mut batches: Vec<&RecordBatch> = Vec::new();
+        let mut numbers: HashMap<(i64, usize), usize> = HashMap::new();
+        let mut places = Vec::with_capacity(revisions.len());
+        for (start, key) in rows {
+            let Some((window, place)) = self.windows.get(&start).and_then(|w| Some((w, w.rows.get(key)?))) else {
+                continue;
+            };
+            let number = *numbers.entry((start, place.batch)).or_insert_with(|| {
+                batches.push(&window.batches[place.batch]);
+                batches.len() - 1
+            });
+            places.push((number, place.row));
+        }
+        let rows =
+            interleave_record_batch(&batches, &places).expect("the batches have one schema, and the rows are in them");
+        let mut columns = rows.columns().to_vec();
+        columns[self.revision] = Arc::new(Int32Array::from(revisions));
+        RecordBatch::try_new(Arc::clone(&self.schema), columns).expect("a revision was put in the place of a revision")
+    }
+
+    /// The groups of rows, scored or not: scores stand behind the group's columns.
+    pub fn groups(&self, rows: &RecordBatch) -> Groups {
+        let columns: Vec<ArrayRef> = rows.columns()[self.by.clone()].to_vec();
+        let converted =
+            self.converter.convert_columns(&columns).expect("the group's columns are of the types that they had");
+        Groups(converted.iter().map(|row| row.as_ref().into()).collect())
+    }
+
+    /// What row `row` of rows with these groups, whose window begins at `start`, looks back on.
+    pub fn past<'a>(&'a self, groups: &'a Groups, row: usize, start: i64) -> Past<'a> {
+        Past { history: self, start, key: &groups.0[row] }
+    }
+
+    /// Forgets what no window looks back on that is not final where everything up to `retained` has come.
+    pub fn forget(&mut self, retained: i64) {
+        let first_open = self.timing.last_final(retained);
+        let kept_from = first_open.saturating_sub(self.kept.saturating_mul(self.timing.slide));
+        self.windows = self.windows.split_off(&kept_from);
+    }
+
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// How many rows are remembered.
+    pub fn rows(&self) -> usize {
+        self.windows.values().map(|window| window.rows.len()).sum()
+    }
+
+    /// A part for each window.
+    pub fn snapshot(&mut self, tell: &mut dyn FnMut(StatePart)) {
+        for start in self.windows.keys().copied().collect::<Vec<_>>() {
+            let is_saved = self.windows.get(&start).is_some_and(|window| window.is_saved);
+            let batches = (!is_saved).then(|| self.saved(start));
+            tell(StatePart { name: format!("history-{start}"), batches });
+        }
+    }
+
+    /// The rows of a window in the order of their groups, in one batch: what lay in many is gathered by the way.
+    fn saved(&mut self, start: i64) -> Vec<RecordBatch> {
+        let Some(window) = self.windows.get(&start) else { return Vec::new() };
+        let mut keys: Vec<(Key, i32)> =
+            window.rows.iter().map(|(key, place)| (key.clone(), place.revision.unwrap_or(-1))).collect();
+        keys.sort();
+        let revisions = keys.iter().map(|(_, revision)| *revision).collect();
+        let rows = self.gathered(keys.iter().map(|(key, _)| (start, &**key)), revisions);
+        let Some(window) = self.windows.get_mut(&start) else { return Vec::new() };
+        window.is_saved = true;
+        window.batches = vec![rows.clone()];
+        for (row, (key, _)) in keys.iter().enumerate() {
+            window.rows.entry(key.clone()).and_modify(|place| (place.batch, place.row) = (0, row));
+        }
+        let metadata: HashMap<String, String> = [(OF_HISTORY.to_owned(), String::new())].into();
+        let schema = Arc::new(Schema::new_with_metadata(rows.schema().fields().clone(), metadata));
+        vec![rows.with_schema(schema).expect("metadata alone was added")]
+    }
+
+    /// Takes back rows of a history, of which `holds` says whether their group is of this worker.
+    pub fn restore(
+        &mut self,
+        state: &[RecordBatch],
+        mut holds: impl FnMut(&RecordBatch) -> Vec<bool>,
+    ) -> Result<(), RestoreError> {
+        let damaged = |fault: &str| RestoreError::Damaged { stage: "history".to_owned(), fault: fault.to_owned() };
+        for batch in state {
+            let plain = RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec());
+            let plain = plain.map_err(|_| damaged("its rows are not those of this window"))?;
+            let keep = arrow::array::BooleanArray::from(holds(&plain));
+            let rows = arrow::compute::filter_record_batch(&plain, &keep).map_err(|_| damaged("it cannot be split"))?;
+            let revisions = rows.column(self.revision).as_primitive::<Int32Type>().clone();
+            let starts = rows.column(WINDOW_START).as_primitive::<TimestampMicrosecondType>().clone();
+            for (row, key) in self.groups(&rows).0.into_iter().enumerate() {
+                let window = self.windows.entry(starts.value(row)).or_default();
+                if window.batches.last().is_none_or(|last| !Arc::ptr_eq(last.column(0), rows.column(0))) {
+                    window.batches.push(rows.clone());
+                }
+                let revision = Some(revisions.value(row)).filter(|revision| *revision >= 0);
+                window.rows.insert(key, Place { batch: window.batches.len() - 1, row, revision });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a batch of state belongs to a history.
+pub fn is_of_history(state: &RecordBatch) -> bool {
+    state.schema_ref().metadata().contains_key(OF_HISTORY)
+}
+
+impl<'a> Past<'a> {
+    /// The row of this group so many windows before.
+    pub fn before(&self, windows: i64) -> Option<(&'a RecordBatch, usize)> {
+        self.at(self.start - windows * self.history.timing.slide)
+    }
+
+    /// The rows of this group whose windows begin at or before `start`, the newest first.
+    pub fn up_to(&self, start: i64) -> impl Iterator<Item = (i64, &'a RecordBatch, usize)> {
+        let windows = self.history.windows.range(..=start).rev();
+        windows.filter_map(|(start, window)| {
+            let place = window.rows.get(self.key)?;
+            Some((*start, &window.batches[place.batch], place.row))
+        })
+    }
+
+    fn at(&self, start: i64) -> Option<(&'a RecordBatch, usize)> {
+        let window = self.history.windows.get(&start)?;
+        let place = window.rows.get(self.key)?;
+        Some((&window.batches[place.batch], place.row))
+    }
+}

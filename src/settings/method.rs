@@ -1,0 +1,88 @@
+//! What of `[[detectors]]` says what is trained: `kind`, and the keys that belong to it.
+
+use crate::models::subspace::SubspaceMeasure;
+use crate::training::spec::{Architecture, Components, Method, NetworkKind};
+
+use super::fault::Wrong;
+use super::reader::Reader;
+use super::training::number_in;
+use super::tree::{Node, Value};
+use super::value::{Read, integer_in, one_of, unfit};
+
+/// A layer beyond this is a slip.
+const UNITS_MAX: i64 = 4096;
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Network(NetworkKind),
+    Pca,
+    IsolationForest,
+    KMeans,
+}
+
+pub(super) fn read(detector: &Reader<'_>) -> Method {
+    let kinds = [
+        ("lstm_autoencoder", Kind::Network(NetworkKind::Lstm)),
+        ("dense_autoencoder", Kind::Network(NetworkKind::Dense)),
+        ("pca", Kind::Pca),
+        ("isolation_forest", Kind::IsolationForest),
+        ("k_means", Kind::KMeans),
+    ];
+    let count = |name, default: usize, max| {
+        detector.optional(name, integer_in(1, max)).and_then(|value| usize::try_from(value).ok()).unwrap_or(default)
+    };
+    match detector.or("kind", Kind::Network(NetworkKind::Lstm), one_of(&kinds)) {
+        Kind::Network(kind) => Method::Autoencoder(architecture(detector, kind)),
+        Kind::Pca => Method::Pca {
+            measure: detector.or(
+                "measure",
+                SubspaceMeasure::Mahalanobis,
+                one_of(&[
+                    ("reconstruction", SubspaceMeasure::Reconstruction),
+                    ("t2", SubspaceMeasure::T2),
+                    ("mahalanobis", SubspaceMeasure::Mahalanobis),
+                ]),
+            ),
+            components: detector.or("components", Components::Share(0.95), components),
+        },
+        Kind::IsolationForest => Method::IsolationForest {
+            trees: count("trees", 100, 100_000),
+            sample_rows: count("samples", 256, 1 << 24).max(2),
+        },
+        Kind::KMeans => Method::KMeans { clusters: count("clusters", 8, 65_536) },
+    }
+}
+
+fn architecture(detector: &Reader<'_>, kind: NetworkKind) -> Architecture {
+    let decoder = detector.optional("decoder", |node| units(node, 0));
+    let mirrored = match detector.optional("encoder", |node| units(node, 1)) {
+        Some(encoder) => Architecture::mirrored(kind, encoder),
+        None if kind == NetworkKind::Lstm => Architecture::lstm(),
+        None => Architecture::dense(),
+    };
+    Architecture { decoder: decoder.unwrap_or(mirrored.decoder), ..mirrored }
+}
+
+/// A whole number of components, or the share of the variance that they explain.
+fn components(node: &Node) -> Read<Components> {
+    match node.value {
+        Value::Integer(_) => Ok(Components::Count(integer_in(1, UNITS_MAX)(node)?.unsigned_abs() as usize)),
+        Value::Float(_) => Ok(Components::Share(number_in(0.01, 0.9999)(node)?)),
+        _ => Err(unfit(
+            node,
+            "a number of components",
+            "write how many, such as 8, or the share they explain, such as 0.95",
+        )),
+    }
+}
+
+/// Units of each layer.
+fn units(node: &Node, layers_min: usize) -> Read<Vec<usize>> {
+    let cure = format!("write a list of numbers from 1 to {UNITS_MAX}, such as [64, 32, 16]");
+    let Value::List(items) = &node.value else { return Err(unfit(node, "a list of layers", &cure)) };
+    if items.len() < layers_min || items.len() > 64 {
+        return Err(Wrong::new(format!("{} layers are not possible", items.len()), cure));
+    }
+    let units = items.iter().map(integer_in(1, UNITS_MAX));
+    units.map(|units| Ok(units?.unsigned_abs() as usize)).collect()
+}
