@@ -169,6 +169,7 @@ fn method(method: &Method, features: usize) -> String {
         Method::IsolationForest { trees, sample_rows } => {
             format!("isolation forest of {trees} trees of {sample_rows} rows over {features} features")
         }
+        Method::Baseline { baseline, .. } => format!("comparison with {} earlier windows", baseline.history),
         Method::KMeans { clusters } => format!("k-means with {clusters} centres over {features} features"),
     }
 }

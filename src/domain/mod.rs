@@ -10,5 +10,6 @@ pub mod reject;
 pub mod schema;
 pub mod table;
 pub mod time;
+pub mod timing;
 pub mod trace;
 pub mod watermark;

@@ -37,6 +37,8 @@ pub enum Derivation {
     Ratio { over: String },
     /// 1 where the field, text, equals this, else 0; missing where the field is.
     OneHot { equals: String },
+    /// The field's value less that of the same key's window right before; missing where there is none.
+    Change,
 }
 
 impl Derivation {

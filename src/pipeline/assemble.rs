@@ -30,7 +30,7 @@ use crate::pipeline::viewed::{Judged, STANDING, ViewSpec, view};
 use crate::pipeline::watch::StageWatch;
 use crate::pipeline::watermarks::Watermarks;
 use crate::scoring::cleared::Cleared;
-use crate::scoring::history::{History, Reach, Timing};
+use crate::scoring::history::{History, Reach};
 use crate::scoring::scorer::Scorer;
 use crate::sinks::parquet::{FileSpec, TableSink, Writer};
 use crate::sinks::tables::WindowTable;
@@ -161,10 +161,7 @@ impl Assembly<'_> {
         if reaches.is_empty() {
             return Ok(None);
         }
-        let micros = |span: std::time::Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
-        let (size, slide, lateness) = (window.size, window.slide, window.allowed_lateness);
-        let timing = Timing { size: micros(size), slide: micros(slide), lateness: micros(lateness) };
-        let history = History::new(timing, &reaches, rows)?;
+        let history = History::new(window.timing(), &reaches, rows)?;
         Ok(Some(Remembered { history, hash: GroupHash::new(window, rows)? }))
     }
 

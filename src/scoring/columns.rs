@@ -19,6 +19,8 @@ pub(crate) enum FeatureColumn {
         text: usize,
         equals: String,
     },
+    /// Read as a number; what it was before is subtracted by who looks back.
+    Change(usize),
     /// The column may be missing, and is.
     Absent,
 }
@@ -50,6 +52,7 @@ impl FeatureColumn {
         let number = |field: &str| place(field, "numbers", is_number);
         let found = match &feature.derivation {
             Derivation::Value => number(&feature.field).map(FeatureColumn::Number),
+            Derivation::Change => number(&feature.field).map(FeatureColumn::Change),
             Derivation::Ratio { over } => {
                 number(&feature.field).and_then(|value| Ok(FeatureColumn::Ratio { value, over: number(over)? }))
             }
@@ -65,7 +68,9 @@ impl FeatureColumn {
     /// Writes the feature's values from row `from` into `cells`; NaN where one is missing.
     pub(crate) fn read<'a>(&self, rows: &RecordBatch, from: usize, cells: impl Iterator<Item = &'a mut f64>) {
         match self {
-            FeatureColumn::Number(column) => read_numbers(rows.column(*column), from, cells),
+            FeatureColumn::Number(column) | FeatureColumn::Change(column) => {
+                read_numbers(rows.column(*column), from, cells)
+            }
             FeatureColumn::Absent => cells.for_each(|cell| *cell = f64::NAN),
             FeatureColumn::Ratio { value, over } => {
                 let mut cells: Vec<&mut f64> = cells.collect();

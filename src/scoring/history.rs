@@ -17,21 +17,13 @@ use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{Int32Type, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::row::{RowConverter, SortField};
 
+use crate::domain::timing::WindowTiming;
 use crate::scoring::scorer::{FIRST_BY, ScoringError, WINDOW_START};
 use crate::stage::{RestoreError, StatePart};
 
 /// Marks batches of state that are of a history.
 const OF_HISTORY: &str = "tidewatch.history";
 const BATCH_ROWS_MAX: usize = 8192;
-
-/// When windows begin, end and become final, in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    pub size: i64,
-    /// From one window's start to the next one's.
-    pub slide: i64,
-    pub lateness: i64,
-}
 
 /// How far back a detector looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,17 +34,12 @@ pub enum Reach {
     Final(u32),
 }
 
-impl Timing {
-    /// The start of the last window that is final before a window at `start` begins, or earlier.
-    pub fn last_final(&self, start: i64) -> i64 {
-        start.saturating_sub(self.lateness).saturating_sub(self.size)
-    }
-
+impl Reach {
     /// Windows from the first that is looked back on to the scored one.
-    fn kept(&self, reach: Reach) -> i64 {
-        match reach {
+    fn kept(self, timing: WindowTiming) -> i64 {
+        match self {
             Reach::Preceding(windows) => i64::from(windows),
-            Reach::Final(windows) => i64::from(windows) + (self.lateness + self.size) / self.slide + 1,
+            Reach::Final(windows) => i64::from(windows) + (timing.lateness + timing.size) / timing.slide + 1,
         }
     }
 }
@@ -80,7 +67,7 @@ struct Place {
 /// The rows that are remembered.
 #[derive(Debug)]
 pub struct History {
-    timing: Timing,
+    timing: WindowTiming,
     /// Windows after a corrected one whose scores it changes.
     followed: i64,
     /// Windows before one that is not final which are remembered.
@@ -107,7 +94,7 @@ pub struct Groups(Vec<Key>);
 
 impl History {
     /// `rows` is the schema of the window's rows, without scores.
-    pub fn new(timing: Timing, reaches: &[Reach], rows: &SchemaRef) -> Result<History, ScoringError> {
+    pub fn new(timing: WindowTiming, reaches: &[Reach], rows: &SchemaRef) -> Result<History, ScoringError> {
         let place = |column: &'static str| {
             rows.index_of(column).map_err(|_| ScoringError::NotRows { detector: String::new(), column })
         };
@@ -120,7 +107,7 @@ impl History {
             Reach::Final(_) => 0,
         });
         let followed = followed.max().unwrap_or(0);
-        let kept = reaches.iter().map(|reach| timing.kept(*reach)).max().unwrap_or(0);
+        let kept = reaches.iter().map(|reach| reach.kept(timing)).max().unwrap_or(0);
         let (windows, changed) = (BTreeMap::new(), BTreeSet::new());
         Ok(History { timing, followed, kept, schema: Arc::clone(rows), by, revision, converter, windows, changed })
     }
@@ -219,7 +206,7 @@ impl History {
         self.windows = self.windows.split_off(&kept_from);
     }
 
-    pub fn timing(&self) -> Timing {
+    pub fn timing(&self) -> WindowTiming {
         self.timing
     }
 

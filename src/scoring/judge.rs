@@ -1,7 +1,6 @@
 //! Row after row of a batch: its score, and why where that is beyond the threshold.
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::array::RecordBatch;
 
 use crate::models::baseline::Baseline;
 use crate::models::features::Feature;
@@ -9,8 +8,7 @@ use crate::scoring::baseline;
 use crate::scoring::columns::FeatureColumn;
 use crate::scoring::detector::{CHUNK_ROWS, Detector, FeatureShare};
 use crate::scoring::history::History;
-use crate::scoring::look_back::{earlier, fill_sequence};
-use crate::scoring::scorer::WINDOW_START;
+use crate::scoring::look_back::{Gather, earlier, starts};
 
 /// What is said of one row. A score that is not finite is none.
 pub(super) struct Judged {
@@ -22,7 +20,7 @@ pub(super) struct Judged {
 /// Rows for a model, alone or as the last steps of sequences.
 pub(super) struct Rows<'a> {
     pub(super) batch: &'a RecordBatch,
-    pub(super) columns: &'a [FeatureColumn],
+    pub(super) gather: &'a Gather,
     pub(super) history: Option<&'a History>,
     pub(super) threshold: f64,
 }
@@ -35,10 +33,9 @@ impl Rows<'_> {
         clusters: &mut Option<Vec<Option<i32>>>,
     ) {
         let rows = self.batch.num_rows();
-        let is_sequence = detector.values() > self.columns.len();
         for from in (0..rows).step_by(CHUNK_ROWS) {
             let count = CHUNK_ROWS.min(rows - from);
-            let whole = self.fill(from, is_sequence, detector, count);
+            let whole = self.gather.fill(self.batch, (from, count), self.history, detector.chunk(count));
             let scores = detector.run().to_vec();
             for (row, (score, is_whole)) in scores.into_iter().zip(whole).enumerate() {
                 let score = if is_whole { score } else { f64::NAN };
@@ -51,21 +48,6 @@ impl Rows<'_> {
                 }
             }
         }
-    }
-
-    /// Writes the raw values of a chunk, and says of each row whether nothing of its sequence is missing.
-    fn fill(&self, from: usize, is_sequence: bool, detector: &mut Detector, count: usize) -> Vec<bool> {
-        let (width, values) = (self.columns.len(), detector.values());
-        let raw = detector.chunk(count);
-        for (feature, column) in self.columns.iter().enumerate() {
-            let last = values - width + feature;
-            column.read(self.batch, from, raw[last..].iter_mut().step_by(values));
-        }
-        let Some(history) = self.history.filter(|_| is_sequence) else { return vec![!is_sequence; count] };
-        let rows = self.batch.slice(from, count);
-        let (groups, starts) = (history.groups(&rows), starts(&rows));
-        let sequences = raw.chunks_exact_mut(values).enumerate();
-        sequences.map(|(row, raw)| fill_sequence(self.columns, &history.past(&groups, row, starts[row]), raw)).collect()
     }
 }
 
@@ -105,8 +87,4 @@ impl Baselined<'_> {
             });
         }
     }
-}
-
-fn starts(rows: &RecordBatch) -> &[i64] {
-    rows.column(WINDOW_START).as_primitive::<TimestampMicrosecondType>().values()
 }

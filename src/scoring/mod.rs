@@ -11,7 +11,7 @@ pub(crate) mod estimators;
 pub mod history;
 mod judge;
 pub(crate) mod kernel;
-mod look_back;
+pub(crate) mod look_back;
 mod reference;
 pub mod scorer;
 

@@ -22,9 +22,10 @@ use crate::scoring::columns::{ColumnFault, FeatureColumn};
 use crate::scoring::detector::{Detector, has_clusters};
 use crate::scoring::history::{History, Reach};
 use crate::scoring::judge::{Baselined, Judged, Rows};
+use crate::scoring::look_back::Gather;
 
 /// Places in a window row; the group's columns follow from `FIRST_BY` up to `count`.
-pub(super) const WINDOW_START: usize = 0;
+pub(crate) const WINDOW_START: usize = 0;
 pub(super) const WINDOW_END: usize = 1;
 pub(super) const FIRST_BY: usize = 2;
 
@@ -38,11 +39,9 @@ pub enum ScoringError {
     )]
     ColumnType { detector: String, model: String, feature: String, field: String, found: String, wanted: &'static str },
     #[error(
-        "detector `{detector}`: the model {model} takes sequences of {steps} rows, and events have no order; say `on` which window"
+        "detector `{detector}`: the model {model} looks back on earlier windows of a key, and events have none; say `on` which window"
     )]
-    Sequences { detector: String, model: String, steps: usize },
-    #[error("detector `{detector}`: the model {model} takes {steps} rows at once, and `sequence` says {wanted}")]
-    SequenceLength { detector: String, model: String, steps: usize, wanted: usize },
+    Past { detector: String, model: String },
     #[error("detector `{detector}`: there is a column `{column}` already")]
     ColumnTwice { detector: String, column: String },
     #[error("detector `{detector}`: the rows have no column `{column}`")]
@@ -56,8 +55,7 @@ pub struct Scorer {
     threshold: f64,
     engine: Engine,
     features: Vec<Feature>,
-    /// Where each feature is found.
-    columns: Vec<FeatureColumn>,
+    gather: Gather,
     rows: RowKind,
     schema: SchemaRef,
     /// The model's name as a dictionary of one text.
@@ -99,13 +97,10 @@ struct Scores {
 }
 
 impl Engine {
-    fn reach(&self) -> Option<Reach> {
+    fn reach(&self, gather: &Gather) -> Option<Reach> {
         match self {
             Engine::Baseline(baseline) => Some(Reach::Final(baseline.history)),
-            Engine::Detector(detector) => match detector.model().layout().rows() {
-                1 => None,
-                steps => Some(Reach::Preceding(steps as u32 - 1)),
-            },
+            Engine::Detector(_) => gather.reach(),
         }
     }
 }
@@ -118,11 +113,10 @@ impl Scorer {
             Estimator::Baseline(baseline) => Engine::Baseline(*baseline),
             _ => Engine::Detector(Box::new(Detector::new(Arc::new(model.model.clone())))),
         };
-        if spec.input == DetectorInput::Events && engine.reach().is_some() {
-            let steps = model.model.layout().rows();
-            return Err(ScoringError::Sequences { detector, model: version, steps });
+        let gather = Gather { columns: columns_of(spec, &model, input)?, steps: model.model.layout().rows() };
+        if spec.input == DetectorInput::Events && engine.reach(&gather).is_some() {
+            return Err(ScoringError::Past { detector, model: version });
         }
-        let columns = columns_of(spec, &model, input)?;
         let place = |column: &'static str| {
             input.index_of(column).map_err(|_| ScoringError::NotRows { detector: spec.name.clone(), column })
         };
@@ -141,7 +135,7 @@ impl Scorer {
             threshold: model.model.threshold().value,
             features: model.model.features().to_vec(),
             engine,
-            columns,
+            gather,
             rows,
             schema,
             model_text,
@@ -165,7 +159,7 @@ impl Scorer {
 
     /// How far back it looks, if it looks at more than the row that it scores.
     pub fn reach(&self) -> Option<Reach> {
-        self.engine.reach()
+        self.engine.reach(&self.gather)
     }
 
     /// Scores every row of a batch of the schema that `new` was given. Where this looks back, `history` remembers all rows that left
@@ -197,15 +191,15 @@ impl Scorer {
 
     fn scores(&mut self, batch: &RecordBatch, history: Option<&History>) -> Scores {
         let mut judged = Vec::with_capacity(batch.num_rows());
-        let Scorer { engine, columns, features, threshold, .. } = self;
+        let Scorer { engine, gather, features, threshold, .. } = self;
         let mut clusters = None;
         match engine {
             Engine::Detector(detector) => {
                 clusters = detector.has_clusters().then(Vec::new);
-                Rows { batch, columns, history, threshold: *threshold }.each(detector, &mut judged, &mut clusters);
+                Rows { batch, gather, history, threshold: *threshold }.each(detector, &mut judged, &mut clusters);
             }
             Engine::Baseline(baseline) => {
-                let features = features.as_slice();
+                let (columns, features) = (gather.columns.as_slice(), features.as_slice());
                 Baselined { baseline, batch, columns, features, history, threshold: *threshold }.each(&mut judged);
             }
         }

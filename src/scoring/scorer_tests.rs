@@ -251,7 +251,7 @@ fn a_model_of_sequences_is_refused_as_a_detector_of_rows() {
     };
     Arc::make_mut(&mut model).model = Model::new(parts).unwrap();
     let error = Scorer::new(&spec(DetectorInput::Events), model, &events(vec![], vec![]).schema()).err().unwrap();
-    assert!(matches!(error, ScoringError::Sequences { steps: 5, .. }), "{error}");
+    assert!(matches!(error, ScoringError::Past { .. }), "{error}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `[[detectors]]`: which model scores what.
 
 use crate::domain::detector::{DetectorInput, DetectorSpec};
-use crate::training::spec::TrainingSpec;
+use crate::training::spec::{Method, TrainingSpec};
 
 use super::columns::{Columns, EVENTS, OF_DETECTOR};
 use super::fault::Wrong;
@@ -16,6 +16,8 @@ use super::windows::Window;
 pub struct DetectorSection {
     pub spec: DetectorSpec,
     pub on_failure: OnFailure,
+    /// Windows that are scored at once, where the configuration says so: the model must take as many.
+    pub sequence: Option<usize>,
     /// How `train` makes its next model.
     pub training: TrainingSpec,
 }
@@ -45,17 +47,14 @@ pub(super) fn read(root: &Reader<'_>, fields: Option<&Fields>, windows: &mut [Wi
             }
             names.push(name.clone());
         }
-        let model = reader.required("model", "\"models/iomt\"", text);
         let on = reader.or("on", "events".to_owned(), text);
         let on_failure = reader.or(
             "on_failure",
             OnFailure::Stop,
             one_of(&[("stop", OnFailure::Stop), ("continue", OnFailure::Continue)]),
         );
-        if reader.optional("sequence", integer_in(1, i64::MAX)).is_some_and(|length| length > 1) {
-            let cure = "take it out: a detector scores single events or single windows";
-            reader.fault("sequence", Wrong::new("sequences of windows are not scored by this version", cure));
-        }
+        let sequence =
+            reader.optional("sequence", integer_in(1, 100_000)).and_then(|length| usize::try_from(length).ok());
         let input = input(&reader, on, windows);
         let columns = match &input {
             Some(DetectorInput::Events) => Some(&mut events),
@@ -68,12 +67,38 @@ pub(super) fn read(root: &Reader<'_>, fields: Option<&Fields>, windows: &mut [Wi
             claim(&reader, name, columns);
         }
         let training = training::read(&reader, input.as_ref(), fields, windows);
+        let model = model(&reader, &training, input.as_ref(), name.as_deref());
         let is_sound = reader.finish();
         if let (Some(name), Some(model), Some(input), true) = (name, model, input, is_sound) {
-            detectors.push(DetectorSection { spec: DetectorSpec { name, model, input }, on_failure, training });
+            detectors.push(DetectorSection {
+                spec: DetectorSpec { name, model, input },
+                on_failure,
+                sequence,
+                training,
+            });
         }
     }
     detectors
+}
+
+/// The model's folder. A detector that is not trained has none, and looks back on windows.
+fn model(
+    reader: &Reader<'_>,
+    training: &TrainingSpec,
+    input: Option<&DetectorInput>,
+    name: Option<&str>,
+) -> Option<String> {
+    if !matches!(training.method, Method::Baseline { .. }) {
+        return reader.required("model", "\"models/iomt\"", text);
+    }
+    if reader.node("model").is_some() {
+        reader.fault("model", Wrong::new("a detector of this kind has no model", "take it out"));
+    }
+    if input == Some(&DetectorInput::Events) {
+        let problem = "a detector of this kind compares a window with earlier ones of its key";
+        reader.fault("on", Wrong::new(problem, "name a window"));
+    }
+    name.map(str::to_owned)
 }
 
 fn input(reader: &Reader<'_>, on: String, windows: &[Window]) -> Option<DetectorInput> {

@@ -8,7 +8,7 @@ use super::fault::Wrong;
 use super::reader::Reader;
 use super::training::Rows;
 use super::tree::{Node, Value};
-use super::value::{Read, nearest_or_all, shown, text, unfit};
+use super::value::{Read, boolean, nearest_or_all, shown, text, unfit};
 
 /// The features that are named; none where all columns of numbers are meant.
 pub(super) fn read(detector: &Reader<'_>, rows: &Rows<'_>) -> Option<Vec<FeatureSpec>> {
@@ -48,17 +48,19 @@ fn of_table(reader: Reader<'_>, rows: &Rows<'_>) -> Option<FeatureSpec> {
         None => reader.required("field", "\"Rate\"", |node| Ok(number(&text(node)?, rows)?.field)),
     };
     let over = reader.optional("over", |node| Ok(number(&text(node)?, rows)?.field));
+    let is_change = reader.or("change", false, boolean);
     let name = reader.optional("name", text);
     let transforms = reader.optional("transforms", transforms);
-    if equals.is_some() && over.is_some() {
-        reader
-            .fault("over", Wrong::new("a feature is a ratio or a comparison, not both", "take `over` or `equals` out"));
+    if usize::from(equals.is_some()) + usize::from(over.is_some()) + usize::from(is_change) > 1 {
+        let problem = "a feature is a ratio, a comparison or a change, one of them";
+        reader.fault("field", Wrong::new(problem, "leave one of `over`, `equals` and `change`"));
     }
     let is_sound = reader.finish();
     let field = field.filter(|_| is_sound)?;
     let (derived, derivation) = match (equals, over) {
         (Some(equals), _) => (format!("{field}={equals}"), Derivation::OneHot { equals }),
         (None, Some(over)) => (format!("{field}/{over}"), Derivation::Ratio { over }),
+        (None, None) if is_change => (format!("{field} change"), Derivation::Change),
         (None, None) => (field.clone(), Derivation::Value),
     };
     Some(FeatureSpec { name: name.unwrap_or(derived), field, derivation, transforms })

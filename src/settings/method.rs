@@ -1,5 +1,9 @@
 //! What of `[[detectors]]` says what is trained: `kind`, and the keys that belong to it.
 
+use std::time::Duration;
+
+use crate::domain::time::micros;
+use crate::models::baseline::{Baseline, BaselineMethod};
 use crate::models::subspace::SubspaceMeasure;
 use crate::training::spec::{Architecture, Components, Method, NetworkKind};
 
@@ -7,7 +11,7 @@ use super::fault::Wrong;
 use super::reader::Reader;
 use super::training::number_in;
 use super::tree::{Node, Value};
-use super::value::{Read, integer_in, one_of, unfit};
+use super::value::{Read, duration, integer_in, one_of, unfit};
 
 /// A layer beyond this is a slip.
 const UNITS_MAX: i64 = 4096;
@@ -18,6 +22,9 @@ enum Kind {
     Pca,
     IsolationForest,
     KMeans,
+    Robust,
+    Ewma,
+    Profile,
 }
 
 pub(super) fn read(detector: &Reader<'_>) -> Method {
@@ -27,6 +34,9 @@ pub(super) fn read(detector: &Reader<'_>) -> Method {
         ("pca", Kind::Pca),
         ("isolation_forest", Kind::IsolationForest),
         ("k_means", Kind::KMeans),
+        ("robust", Kind::Robust),
+        ("ewma", Kind::Ewma),
+        ("profile", Kind::Profile),
     ];
     let count = |name, default: usize, max| {
         detector.optional(name, integer_in(1, max)).and_then(|value| usize::try_from(value).ok()).unwrap_or(default)
@@ -49,8 +59,36 @@ pub(super) fn read(detector: &Reader<'_>) -> Method {
             trees: count("trees", 100, 100_000),
             sample_rows: count("samples", 256, 1 << 24).max(2),
         },
+        Kind::Robust => baseline(detector, BaselineMethod::Robust),
+        Kind::Ewma => {
+            let half_life = detector.or("half_life", 20.0, number_in(0.1, 1e6));
+            baseline(detector, BaselineMethod::Ewma { half_life })
+        }
+        Kind::Profile => {
+            let span = |name, default| micros(detector.or(name, default, duration));
+            let period_us = span("period", DAY).max(1);
+            baseline(detector, BaselineMethod::Profile { period_us, near_us: span("near", HOUR).min(period_us - 1) })
+        }
         Kind::KMeans => Method::KMeans { clusters: count("clusters", 8, 65_536) },
     }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn baseline(detector: &Reader<'_>, method: BaselineMethod) -> Method {
+    let count = |name, default: u32| {
+        let value = detector.optional(name, integer_in(2, 1 << 20)).and_then(|value| u32::try_from(value).ok());
+        value.unwrap_or(default)
+    };
+    let history = count("history", 100);
+    let rows_min = count("history_min", 10.min(history));
+    if rows_min > history {
+        let wrong = Wrong::new(format!("it is more than the history of {history} windows"), "write a smaller number");
+        detector.fault("history_min", wrong);
+    }
+    let threshold = detector.or("threshold", 6.0, number_in(0.1, 1e6));
+    Method::Baseline { baseline: Baseline { method, history, rows_min }, threshold }
 }
 
 fn architecture(detector: &Reader<'_>, kind: NetworkKind) -> Architecture {

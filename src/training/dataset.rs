@@ -77,13 +77,13 @@ fn read(
     selection: &Selection,
     watch: &mut Watch<'_>,
 ) -> Result<Gathered, TrainingError> {
-    let mut input = Input::open(input, recording)?;
+    let mut input = Input::open(input, recording, selection.reach().as_slice())?;
     let width = selection.features().len();
     let memory = memory_rows(spec, width);
     let (mut times_kept, mut values_kept) = (Rows::new(1, memory), Rows::new(width, memory));
     let (mut passed_over, mut cut_off, mut values) = (0, 0, Vec::new());
     while let Some(rows) = input.next()? {
-        selection.read(&rows, &mut values);
+        selection.read(&rows, input.history(), &mut values);
         let chosen = selection.chosen(&rows);
         let cut = input.cut_off(&rows);
         for (row, (time, values)) in times(&rows).iter().zip(values.chunks_exact(width)).enumerate() {

@@ -44,6 +44,8 @@ pub enum TrainingError {
     Compute(#[from] candle_core::Error),
     #[error("the weights are no network")]
     Network(#[from] NetworkFault),
+    #[error("a detector of this kind is not trained: it compares each window with earlier ones of its key")]
+    Untrained,
     #[error("what was trained cannot compute a score")]
     Estimator(#[from] EstimatorFault),
     #[error("{0} is too few normal rows, or too even, to read a tail off; a percentile needs less")]

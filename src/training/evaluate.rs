@@ -153,12 +153,12 @@ fn judge(
     };
     let mut scorer = Scorer::new(detector, model, &schema).map_err(Box::new)?;
     let score = format!("{}_score", detector.name);
-    let mut input = Input::open(input, recording)?;
+    let mut input = Input::open(input, recording, scorer.reach().as_slice())?;
     let mut all = Judgements::default();
     while let Some(rows) = input.next()? {
         let labels = all.labels.of(rows.column(label));
         let keys = all.keys.joined(&rows, &keys);
-        let scored = scorer.score(rows, None).batch;
+        let scored = scorer.score(rows, input.history()).batch;
         let scores = scored.column_by_name(&score).and_then(|column| column.as_primitive_opt::<Float64Type>());
         let scores = scores.expect("a scorer adds a column of scores");
         for ((score, label), key) in scores.iter().zip(labels).zip(keys) {

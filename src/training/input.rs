@@ -6,11 +6,13 @@
 use std::collections::VecDeque;
 
 use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 
 use crate::domain::ids::Epoch;
 use crate::domain::table::Table;
 use crate::domain::time::EventTime;
+use crate::scoring::history::{History, Reach};
 use crate::stage::{EpochEnd, Output, Stage};
 use crate::training::error::TrainingError;
 use crate::training::recording::{Counts, Order, Recording, RecordingSpec};
@@ -41,6 +43,8 @@ impl InputSpec {
 pub(super) struct Input {
     recording: Recording,
     windows: Option<Windowing>,
+    /// What was given, where somebody looks back on it.
+    history: Option<History>,
 }
 
 struct Windowing {
@@ -54,7 +58,15 @@ struct Windowing {
 }
 
 impl Input {
-    pub(super) fn open(spec: &InputSpec, recording: &RecordingSpec) -> Result<Input, TrainingError> {
+    /// `reaches`: how far back those look who take the rows of a window.
+    pub(super) fn open(spec: &InputSpec, recording: &RecordingSpec, reaches: &[Reach]) -> Result<Input, TrainingError> {
+        let history = match spec {
+            InputSpec::Windows(window) if !reaches.is_empty() => {
+                let history = History::new(window.timing(), reaches, &spec.schema(recording)?);
+                Some(history.map_err(Box::new)?)
+            }
+            _ => None,
+        };
         let (order, windows) = match spec {
             InputSpec::Events => (Order::ByName, None),
             InputSpec::Windows(window) => {
@@ -64,7 +76,7 @@ impl Input {
                 (Order::ByTime, Some(Windowing { windows, allowed_lateness, epoch: 0, ended: false, waiting, span }))
             }
         };
-        Ok(Input { recording: Recording::open(recording, order)?, windows })
+        Ok(Input { recording: Recording::open(recording, order)?, windows, history })
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -79,8 +91,25 @@ impl Input {
         Some(times(rows).iter().zip(ends).map(|(start, end)| *start < first || *end > last).collect())
     }
 
+    /// The rows before those that `next` gave last, and these.
+    pub(super) fn history(&self) -> Option<&History> {
+        self.history.as_ref()
+    }
+
     /// The next rows; nothing at the end.
     pub(super) fn next(&mut self) -> Result<Option<RecordBatch>, TrainingError> {
+        let Some(rows) = self.rows()? else { return Ok(None) };
+        let Some(history) = &mut self.history else { return Ok(Some(rows)) };
+        // Windows come in the order of their starts, and each is given once: what lies before these will not change.
+        let first = times(&rows).iter().min().copied();
+        first.inspect(|first| history.forget(*first));
+        history.take(rows);
+        let due = history.due();
+        let schema = due.first().map(RecordBatch::schema);
+        Ok(schema.map(|schema| concat_batches(&schema, &due).expect("the rows of a window have one schema")))
+    }
+
+    fn rows(&mut self) -> Result<Option<RecordBatch>, TrainingError> {
         let Some(windowing) = &mut self.windows else {
             return Ok(self.recording.next()?.map(|events| events.into_columns()));
         };

@@ -33,4 +33,5 @@ mod statistics;
 mod store;
 mod tail;
 pub mod train;
+pub mod untrained;
 pub mod weights;

@@ -87,6 +87,11 @@ pub(super) fn sample(rows: &mut Rows<f64>, count: u64) -> Result<Vec<f64>, Train
     Ok(values)
 }
 
+/// The transforms that need to have seen nothing.
+pub(super) fn fixed(specs: &[TransformSpec]) -> Vec<Transform> {
+    specs.iter().filter_map(|spec| fitted(*spec, Vec::new())).collect()
+}
+
 /// A transform that has seen `values`; none where it would do nothing.
 fn fitted(spec: TransformSpec, values: Vec<f64>) -> Option<Transform> {
     match spec {

@@ -6,6 +6,8 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema, UInt32Type};
 use crate::domain::schema::{Constant, EventSchema, FIRST_FIELD, KeySource, TimeSource};
 use crate::models::features::Feature;
 use crate::scoring::columns::{ColumnFault, FeatureColumn};
+use crate::scoring::history::{History, Reach};
+use crate::scoring::look_back::Gather;
 use crate::training::error::TrainingError;
 use crate::training::input::InputSpec;
 use crate::training::spec::{Condition, FeatureSpec, TrainingSpec};
@@ -17,7 +19,7 @@ const OF_WINDOWS: [&str; 3] = ["window_start", "window_end", "revision"];
 #[derive(Debug)]
 pub(super) struct Selection {
     features: Vec<FeatureSpec>,
-    columns: Vec<FeatureColumn>,
+    gather: Gather,
     condition: Option<(usize, Constant)>,
 }
 
@@ -45,20 +47,23 @@ impl Selection {
             return Err(TrainingError::NoFeatures);
         }
         let columns = features.iter().map(|feature| find(feature, schema)).collect::<Result<_, _>>()?;
-        Ok(Selection { features, columns, condition })
+        Ok(Selection { features, gather: Gather { columns, steps: 1 }, condition })
     }
 
     pub(super) fn features(&self) -> &[FeatureSpec] {
         &self.features
     }
 
+    /// How far back the features look, if at all.
+    pub(super) fn reach(&self) -> Option<Reach> {
+        self.gather.reach()
+    }
+
     /// Writes the features of all rows, one row after the other; NaN where a value is missing.
-    pub(super) fn read(&self, rows: &RecordBatch, values: &mut Vec<f64>) {
+    pub(super) fn read(&self, rows: &RecordBatch, history: Option<&History>, values: &mut Vec<f64>) {
         values.clear();
-        values.resize(rows.num_rows() * self.columns.len(), f64::NAN);
-        for (feature, column) in self.columns.iter().enumerate() {
-            column.read(rows, 0, values[feature..].iter_mut().step_by(self.columns.len()));
-        }
+        values.resize(rows.num_rows() * self.features.len(), f64::NAN);
+        self.gather.fill(rows, (0, rows.num_rows()), history, values);
     }
 
     /// Which rows meet the condition; nothing where all do.

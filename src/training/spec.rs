@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::domain::schema::Constant;
+use crate::models::baseline::Baseline;
 use crate::models::features::Derivation;
 use crate::models::subspace::SubspaceMeasure;
 
@@ -74,6 +75,12 @@ pub enum Method {
     },
     KMeans {
         clusters: usize,
+    },
+    /// Nothing: the model is what the configuration says.
+    Baseline {
+        baseline: Baseline,
+        /// Deviations beyond which a window is an anomaly.
+        threshold: f64,
     },
 }
 

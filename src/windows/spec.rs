@@ -6,6 +6,8 @@ use std::time::Duration;
 use arrow::datatypes::{Schema, SchemaRef};
 
 use crate::domain::schema::FIRST_FIELD;
+use crate::domain::time::micros;
+use crate::domain::timing::WindowTiming;
 use crate::windows::error::WindowError;
 use crate::windows::plan::Plan;
 
@@ -137,6 +139,11 @@ impl AggregateSpec {
 }
 
 impl WindowSpec {
+    /// When its windows begin, end and become final.
+    pub fn timing(&self) -> WindowTiming {
+        WindowTiming { size: micros(self.size), slide: micros(self.slide), lateness: micros(self.allowed_lateness) }
+    }
+
     /// The places of the columns of event batches that this window needs, ascending: the four that every event has, the group, the fields.
     pub fn columns_needed(&self, events: &Schema) -> Vec<usize> {
         let is_needed = |name: &str| {

@@ -51,6 +51,7 @@ pub(super) fn fit(spec: &TrainingSpec, data: &mut Dataset, watch: &mut Watch<'_>
         Method::IsolationForest { trees, sample_rows } => {
             forest::fit(*trees, *sample_rows, spec.seed, data, watch).map(at_once)
         }
+        Method::Baseline { .. } => Err(TrainingError::Untrained),
         Method::KMeans { clusters } => k_means::fit(*clusters, spec.seed, data, watch).map(at_once),
     }
 }

@@ -1,0 +1,45 @@
+//! Models that need no training: the configuration alone makes them.
+
+use std::collections::BTreeMap;
+
+use crate::domain::schema::EventSchema;
+use crate::models::estimator::Estimator;
+use crate::models::features::{Feature, Scaler};
+use crate::models::model::{Model, ModelParts, ModelVersion, RegisteredModel, Threshold};
+use crate::training::error::TrainingError;
+use crate::training::input::InputSpec;
+use crate::training::prepare::fixed;
+use crate::training::selection::Selection;
+use crate::training::spec::{Method, TrainingSpec};
+
+/// The model of a detector that is not trained; none where one has to be loaded. Its version is named after the detector, and is the
+/// first: where the configuration changes, so does the model.
+pub fn model(
+    detector: &str,
+    spec: &TrainingSpec,
+    input: &InputSpec,
+    events: &EventSchema,
+) -> Result<Option<RegisteredModel>, TrainingError> {
+    let Method::Baseline { baseline, threshold } = &spec.method else { return Ok(None) };
+    let schema = match input {
+        InputSpec::Events => events.arrow(),
+        InputSpec::Windows(window) => window.schema(&events.arrow())?,
+    };
+    let selection = Selection::new(spec, input, events, &schema)?;
+    let feature = |wanted: &crate::training::spec::FeatureSpec| Feature {
+        name: wanted.name.clone(),
+        derivation: wanted.derivation.clone(),
+        transforms: fixed(wanted.transforms.as_ref().unwrap_or(&spec.transforms)),
+        ..Feature::of_field(&wanted.field)
+    };
+    let model = Model::new(ModelParts {
+        estimator: Estimator::Baseline(*baseline),
+        features: selection.features().iter().map(feature).collect(),
+        scaler: Scaler::None,
+        threshold: Threshold { value: *threshold, calibration: "deviations, as configured".to_owned() },
+        training_data: None,
+        metrics: BTreeMap::new(),
+    })?;
+    let version = ModelVersion { name: detector.to_owned(), version: 1 };
+    Ok(Some(RegisteredModel { version, model }))
+}
