@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::decide::Identity;
 use crate::checkpoint::manifest::{Manifest, Outlook};
-use crate::domain::detector::DetectorSpec;
 use crate::domain::schema::EventSchema;
 use crate::models::import::{ImportOptions, ImportedModel};
 use crate::models::model::ModelVersion;
+use crate::models::versions::FolderVersions;
 use crate::models::{self, model, registry};
 use crate::observe::metrics::Metrics;
 use crate::observe::stop::StopSignal;
@@ -20,7 +20,7 @@ use crate::pipeline::plan::Plan;
 use crate::pipeline::redrive::{self, RedriveSpec, Survey};
 use crate::pipeline::run;
 use crate::pipeline::scored::EventsKept;
-use crate::pipeline::spec::{Cluster, LoadedDetector, OutputSpec, PipelineSpec, SourceSpec, Until};
+use crate::pipeline::spec::{Cluster, Detecting, OutputSpec, PipelineSpec, SourceSpec, Until, WithoutModel};
 use crate::settings::{
     DetectorSection, EventFormat, EventSection, EventsStored, Fingerprint, KafkaOutputSection, KafkaSection, OnFailure,
     OnLost, OutputSection, PipelineSection, Properties, S3Section, Settings, SourceSection, Start,
@@ -82,9 +82,6 @@ pub(super) fn run(job: Job) -> anyhow::Result<Summary> {
     let _server = http::serve(settings.http, &input, placement.index, checkpoint_every, &metrics)?;
     let cluster = Cluster { workers: placement.workers, process: placement.index, addresses: placement.hosts };
     let spec = pipeline(&settings, &input)?;
-    for DetectorSection { spec: DetectorSpec { name, .. }, .. } in &settings.detectors {
-        metrics.detector_is_loaded(name, spec.detectors.iter().any(|loaded| loaded.spec.name == *name));
-    }
     let begun = Instant::now();
     run::run(spec, cluster, stop, Arc::clone(&metrics)).map_err(judged)?;
     let Settings {
@@ -158,7 +155,7 @@ fn judged(error: PipelineError) -> anyhow::Error {
             )
             | PipelineError::Storage(StorageError::BadUrl { .. })
             | PipelineError::Scoring(_)
-            | PipelineError::ModelChanged { .. }
+            | PipelineError::Model(_)
             | PipelineError::Finished { .. }
             | PipelineError::NothingToRedrive
     );
@@ -193,7 +190,6 @@ fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> 
         Input::AsItStands | Input::Recordings(_) => Until::Closed,
         Input::Quarantine(_) => Until::Redriven,
     };
-    let detectors: Vec<Option<LoadedDetector>> = settings.detectors.iter().map(load).collect::<anyhow::Result<_>>()?;
     Ok(PipelineSpec {
         name: settings.pipeline.name.clone(),
         source,
@@ -201,7 +197,8 @@ fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> 
         events,
         watermark: settings.watermark.clone(),
         windows: settings.windows.clone(),
-        detectors: detectors.into_iter().flatten().collect(),
+        detectors: settings.detectors.iter().map(detecting).collect(),
+        schedules: Vec::new(),
         output: output(&settings.pipeline.name, &settings.output),
         plan: Plan::new(settings.pipeline.epoch, settings.pipeline.checkpoint_every),
         watchdog: settings.pipeline.watchdog,
@@ -265,19 +262,14 @@ fn revealed(properties: &Properties) -> BTreeMap<String, String> {
     properties.iter().map(|(name, property)| (name.clone(), property.reveal().to_owned())).collect()
 }
 
-/// Loads the version in force. Where the configuration says to go on without, none.
-fn load(section: &DetectorSection) -> anyhow::Result<Option<LoadedDetector>> {
-    let detector = &section.spec;
-    match (registry::load(Path::new(&detector.model)), section.on_failure) {
-        (Ok(model), _) => Ok(Some(LoadedDetector { spec: detector.clone(), model: Arc::new(model) })),
-        (Err(error), OnFailure::Continue) => {
-            tracing::error!(detector = detector.name, %error, "running WITHOUT this detector: its model cannot be loaded");
-            Ok(None)
-        }
-        (Err(error), OnFailure::Stop) => {
-            let what = format!("the model of detector `{}` cannot be loaded", detector.name);
-            Err(Refusal::new(told(&anyhow::Error::from(error).context(what))).into())
-        }
+fn detecting(section: &DetectorSection) -> Detecting {
+    Detecting {
+        spec: section.spec.clone(),
+        versions: Arc::new(FolderVersions::new(&section.spec.model)),
+        without_model: match section.on_failure {
+            OnFailure::Stop => WithoutModel::Stop,
+            OnFailure::Continue => WithoutModel::GoOn,
+        },
     }
 }
 

@@ -17,7 +17,8 @@ use crate::models::network::{Layer, Network, Tensor, Tensors};
 
 /// The format that this release writes, and the only one it reads.
 pub const FORMAT: u32 = 1;
-const MODEL: &str = "model.json";
+/// What describes a model, the digest of its weights included.
+pub(crate) const MODEL: &str = "model.json";
 const WEIGHTS: &str = "weights.safetensors";
 /// Files beyond this are not read: a model that scores streams is a few megabytes.
 const FILE_BYTES_MAX: u64 = 1 << 30;

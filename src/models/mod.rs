@@ -10,3 +10,4 @@ pub mod import;
 pub mod model;
 pub mod network;
 pub mod registry;
+pub mod versions;

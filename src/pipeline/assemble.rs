@@ -9,27 +9,29 @@ use bytes::Bytes;
 use timely::dataflow::operators::{Concatenate, Probe, probe::Handle};
 use timely::worker::Worker;
 
+use crate::checkpoint::schedule::ModelSchedule;
 use crate::checkpoint::{self, state};
 use crate::domain::anomaly::WindowAnomaly;
 use crate::domain::detector::DetectorInput;
 use crate::domain::table::Table;
 use crate::observe::metrics::DetectorMetrics;
 use crate::pipeline::PipelineError;
+use crate::pipeline::agreement::Agreement;
 use crate::pipeline::commit::commit;
 use crate::pipeline::committer::Committer;
 use crate::pipeline::host::{Bound, Hosted, host};
 use crate::pipeline::ingest::{Clock, IngestSpec, Ingested, Progressed, ingest};
+use crate::pipeline::promotions::Promotions;
 use crate::pipeline::route::{Split, route};
-use crate::pipeline::scored::{Counted, EventsKept, ScoredWindows, score_events};
+use crate::pipeline::scored::{Counted, EventsKept, ScoredEvents, ScoredWindows, score_events};
 use crate::pipeline::shared::Shared;
-use crate::pipeline::spec::{LoadedDetector, PipelineSpec};
+use crate::pipeline::spec::PipelineSpec;
 use crate::pipeline::staging::{StagingSpec, stage};
 use crate::pipeline::start::{self, Process, Start};
 use crate::pipeline::viewed::{Judged, STANDING, ViewSpec, view};
 use crate::pipeline::watch::StageWatch;
 use crate::pipeline::watermarks::Watermarks;
 use crate::scoring::cleared::Cleared;
-use crate::scoring::scorer::Scorer;
 use crate::sinks::parquet::{FileSpec, TableSink, Writer};
 use crate::sinks::tables::WindowTable;
 use crate::stage::{Share, Stage};
@@ -67,8 +69,10 @@ impl Assembly<'_> {
         worker: &mut Worker,
         committer: Option<Committer>,
     ) -> Result<(Rc<Clock>, Progressed), PipelineError> {
+        let shelf = &self.process.shelf;
+        shelf.begin(self.spec, &self.start.models)?;
         let windows = self.windows()?;
-        let scorers = self.scorers(&DetectorInput::Events, &self.spec.events.arrow())?;
+        let scorers = self.scorers(&DetectorInput::Events)?;
         let staging = self.staging(&windows)?;
         let (spec, share, shared) = (self.spec, self.share, self.shared);
         let (flow, committed) = (Handle::new(), Handle::new());
@@ -86,11 +90,21 @@ impl Assembly<'_> {
                 start::intake(spec, self.process, self.start, (share.worker, share.workers), pool, wake)
             };
             let (first, plan) = (self.start.first_epoch, spec.plan);
-            let ingest_spec = IngestSpec { first, plan, clock: clock.clone(), progressed, shared: shared.clone() };
+            let ingest_spec = IngestSpec {
+                first,
+                plan,
+                clock: clock.clone(),
+                progressed,
+                shared: shared.clone(),
+                shelf: shelf.clone(),
+                promotions: self.promotions(),
+            };
             let Ingested { events, aside } = ingest(scope, ingest_spec, intake);
-            let mut rows = vec![aside];
+            let mut rows = vec![aside.clone()];
             if spec.output.events != EventsKept::None || !scorers.is_empty() {
-                rows.push(score_events(events.clone(), scorers, spec.output.events));
+                let (kept, agreement, shelf) = (spec.output.events, self.agreement(), shelf.clone());
+                let scored = ScoredEvents { scorers, kept, agreement, shelf, clock: clock.clone() };
+                rows.push(score_events(events.clone(), aside, scored));
             }
             let view_spec = ViewSpec { number: windows.len() as u16, first, metrics: self.detector_metrics() };
             let mut judged_windows = Vec::new();
@@ -100,7 +114,8 @@ impl Assembly<'_> {
                 let (groups_max, workers, shared) = (spec.groups_max, share.workers, shared.clone());
                 let bound = Bound { window, groups_max, workers, shared };
                 let (number, watermarks) = (number as u16, watermarks());
-                let hosted = Hosted { stage, number, plan: spec.plan, watermarks, watch, bound };
+                let (agreement, shelf) = (self.agreement(), shelf.clone());
+                let hosted = Hosted { stage, number, plan: spec.plan, watermarks, agreement, shelf, watch, bound };
                 let stream = host(events.clone(), route(share.worker, Some(split)), &name, hosted);
                 match judged {
                     Some(judged) => judged_windows.push((stream, judged)),
@@ -127,7 +142,7 @@ impl Assembly<'_> {
             if state.is_empty() {
                 windows.begin_after(self.start.newest_event());
             }
-            let scorers = self.scorers(&DetectorInput::Windows(window.name.clone()), &windows.schema())?;
+            let scorers = self.scorers(&DetectorInput::Windows(window.name.clone()))?;
             let judged = self.judged(&scorers, &standing)?;
             let mut stage: Box<dyn Stage> = match scorers.is_empty() {
                 true => Box::new(windows),
@@ -163,10 +178,10 @@ impl Assembly<'_> {
     }
 
     fn detector_metrics(&self) -> BTreeMap<String, DetectorMetrics> {
-        let of = |LoadedDetector { spec, model }: &LoadedDetector| {
-            (spec.name.clone(), self.shared.metrics.detector(&spec.name, &model.version.to_string()))
-        };
-        self.spec.detectors.iter().map(of).collect()
+        let last =
+            |schedule: &ModelSchedule| Some((schedule.detector.clone(), schedule.versions.last()?.version.clone()));
+        let last = self.start.models.iter().filter_map(last);
+        last.map(|(detector, version)| (detector.clone(), self.shared.metrics.detector(&detector, &version))).collect()
     }
 
     /// What all workers of the last run kept of a stage.
@@ -187,22 +202,18 @@ impl Assembly<'_> {
     }
 
     /// The detectors on these rows, in the order of the configuration.
-    fn scorers(
-        &self,
-        input: &DetectorInput,
-        schema: &arrow::datatypes::SchemaRef,
-    ) -> Result<Vec<Counted>, PipelineError> {
-        let mut schema = Arc::clone(schema);
-        let mut scorers = Vec::new();
-        for LoadedDetector { spec, model } in
-            self.spec.detectors.iter().filter(|detector| detector.spec.input == *input)
-        {
-            let scorer = Scorer::new(spec, Arc::clone(model), &schema)?;
-            schema = scorer.schema();
-            let metrics = self.shared.metrics.detector(&spec.name, &model.version.to_string());
-            scorers.push(Counted { scorer, metrics });
-        }
-        Ok(scorers)
+    fn scorers(&self, input: &DetectorInput) -> Result<Vec<Counted>, PipelineError> {
+        let scorers = self.process.shelf.scorers(input)?.into_iter();
+        Ok(scorers.map(|scorer| Counted::new(scorer, Arc::clone(&self.shared.metrics))).collect())
+    }
+
+    /// One of those who let versions of models take over.
+    fn agreement(&self) -> Agreement {
+        Agreement::new(self.share.workers, self.spec.plan.epochs_ahead, self.start.newest)
+    }
+
+    fn promotions(&self) -> Option<Arc<Promotions>> {
+        (self.share.worker == 0).then(|| Arc::clone(&self.process.promotions))
     }
 
     fn staging(&self, windows: &[WindowStage]) -> Result<StagingSpec, PipelineError> {
@@ -230,6 +241,9 @@ impl Assembly<'_> {
             generation,
             plan: spec.plan,
             watermarks: Watermarks::new(self.share.workers, spec.watermark.idle_retention),
+            agreement: self.agreement(),
+            shelf: Arc::clone(&self.process.shelf),
+            promotions: self.promotions(),
             stages: windows.iter().map(|window| window.name.clone()).chain([STANDING.to_owned()]).collect(),
             has_outbox: spec.output.kafka.is_some(),
         })

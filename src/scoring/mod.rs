@@ -7,6 +7,7 @@ pub mod cleared;
 pub mod detector;
 pub(crate) mod kernel;
 mod reference;
+pub mod scheduled;
 pub mod scorer;
 
 /// Keeps candle's and rayon's thread pools out of the way: workers are the only threads that compute. To be called first in `main`.

@@ -39,6 +39,13 @@ pub enum ScoringError {
     ColumnTwice { detector: String, column: String },
     #[error("detector `{detector}`: the rows have no column `{column}`")]
     NotRows { detector: String, column: &'static str },
+    #[error(
+        "detector `{detector}`: the model {model} gives the columns {}, and the versions before it give others: begin another output for it",
+        columns.join(", ")
+    )]
+    OtherColumns { detector: String, model: String, columns: Vec<String> },
+    #[error("detector `{detector}`: the model {model} was not loaded")]
+    NoModel { detector: String, model: String },
 }
 
 /// A detector over batches of one schema.

@@ -10,9 +10,10 @@ use tidewatch::models::model::{
     DetectorKind, ErrorMeasure, Model, ModelParts, ModelVersion, RegisteredModel, Threshold,
 };
 use tidewatch::models::network::{Layer, Network, Tensor};
+use tidewatch::models::versions::Versions;
 use tidewatch::pipeline::plan::Plan;
 use tidewatch::pipeline::scored::EventsKept;
-use tidewatch::pipeline::spec::{LoadedDetector, OutputSpec, PipelineSpec, SourceSpec, Until};
+use tidewatch::pipeline::spec::{Detecting, OutputSpec, PipelineSpec, SourceSpec, Until, WithoutModel};
 use tidewatch::settings::{Fingerprint, Overrides, Settings, SourceSection};
 use tidewatch::sources::simulator::Pace;
 use tidewatch::storage::S3Options;
@@ -70,10 +71,8 @@ static SPECIFICATION: LazyLock<PipelineSpec> = LazyLock::new(|| {
         events: settings.event.schema.clone(),
         watermark: settings.watermark.clone(),
         windows: settings.windows.clone(),
-        detectors: vec![
-            detector("single", DetectorInput::Events, &["v", "n"], 40.0),
-            detector("whole", DetectorInput::Windows("by_device".into()), &["v_mean", "v_stddev", "count"], 25.0),
-        ],
+        detectors: Vec::new(),
+        schedules: Vec::new(),
         output: OutputSpec {
             url: settings.output.url.clone(),
             s3: S3Options::default(),
@@ -90,14 +89,46 @@ static SPECIFICATION: LazyLock<PipelineSpec> = LazyLock::new(|| {
     }
 });
 
-pub fn specification() -> PipelineSpec {
-    SPECIFICATION.clone()
+/// The pipeline with the models of a registry.
+pub fn specification(versions: impl Fn(usize) -> Arc<dyn Versions>) -> PipelineSpec {
+    let inputs = [DetectorInput::Events, DetectorInput::Windows("by_device".into())];
+    let detector = |(number, input): (usize, DetectorInput)| {
+        let (name, model) = (DETECTORS[number].to_owned(), format!("models/{}", DETECTORS[number]));
+        let spec = DetectorSpec { name, model, input };
+        Detecting { spec, versions: versions(number), without_model: WithoutModel::Stop }
+    };
+    PipelineSpec { detectors: inputs.into_iter().enumerate().map(detector).collect(), ..SPECIFICATION.clone() }
 }
 
-/// A dense layer that gives back almost nothing: far from zero is abnormal.
-fn detector(name: &str, input: DetectorInput, fields: &[&str], threshold: f64) -> LoadedDetector {
-    let count = fields.len();
-    let values = (0..count * count).map(|place| ((place * 7 % 11) as f32 - 5.0) / 100.0).collect();
+/// One on events, one on windows.
+pub const DETECTORS: [&str; 2] = ["single", "whole"];
+
+/// So many versions has the model of each; the last one fits no rows.
+pub const VERSIONS: u32 = 4;
+
+static MODELS: LazyLock<Vec<Vec<Arc<RegisteredModel>>>> = LazyLock::new(|| {
+    let fields: [&[&str]; 2] = [&["v", "n"], &["v_mean", "v_stddev", "count"]];
+    let of = |detector: usize| {
+        let fields = fields[detector];
+        let version = |version| match version {
+            VERSIONS => made(detector, version, &["nowhere"]),
+            version => made(detector, version, fields),
+        };
+        (1..=VERSIONS).map(version).collect()
+    };
+    (0..DETECTORS.len()).map(of).collect()
+});
+
+pub fn model(detector: usize, version: u32) -> Arc<RegisteredModel> {
+    Arc::clone(&MODELS[detector][version as usize - 1])
+}
+
+/// A dense layer that gives back almost nothing: far from zero is abnormal. Versions differ in weights and threshold.
+fn made(detector: usize, version: u32, fields: &[&str]) -> Arc<RegisteredModel> {
+    let (count, name) = (fields.len(), DETECTORS[detector]);
+    let threshold = [40.0, 25.0][detector] * (1.0 + f64::from(version - 1) / 4.0);
+    let seven = 7 + version as usize - 1;
+    let values = (0..count * count).map(|place| ((place * seven % 11) as f32 - 5.0) / 100.0).collect();
     let kernel = Tensor { shape: vec![count, count], values };
     let layer = Layer::Dense { units: count, activation: Activation::Tanh, bias: false };
     let network = Network::new(vec![count], vec![layer], [("0.kernel".to_owned(), kernel)].into()).unwrap();
@@ -111,11 +142,5 @@ fn detector(name: &str, input: DetectorInput, fields: &[&str], threshold: f64) -
         training_data: None,
         metrics: BTreeMap::new(),
     });
-    LoadedDetector {
-        spec: DetectorSpec { name: name.to_owned(), model: format!("models/{name}"), input },
-        model: Arc::new(RegisteredModel {
-            version: ModelVersion { name: name.to_owned(), version: 1 },
-            model: model.unwrap(),
-        }),
-    }
+    Arc::new(RegisteredModel { version: ModelVersion { name: name.to_owned(), version }, model: model.unwrap() })
 }
