@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::decide::Identity;
 use crate::checkpoint::manifest::{Manifest, Outlook};
+use crate::checkpoint::schedule::ModelSchedule;
 use crate::domain::schema::EventSchema;
 use crate::models::import::{ImportOptions, ImportedModel};
 use crate::models::model::ModelVersion;
@@ -62,6 +63,8 @@ pub(super) struct Job {
     pub(super) settings: Settings,
     pub(super) input: Input,
     pub(super) placement: Placement,
+    /// Another output, whose rows were scored as those are to be.
+    pub(super) models_of: Option<String>,
     pub(super) stop: StopSignal,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -77,17 +80,34 @@ pub(super) struct Import {
 
 /// Runs a flow to its end, and tells what was done.
 pub(super) fn run(job: Job) -> anyhow::Result<Summary> {
-    let Job { settings, input, placement, stop, metrics } = job;
+    let Job { settings, input, placement, models_of, stop, metrics } = job;
     let checkpoint_every = settings.pipeline.checkpoint_every;
     let _server = http::serve(settings.http, &input, placement.index, checkpoint_every, &metrics)?;
     let cluster = Cluster { workers: placement.workers, process: placement.index, addresses: placement.hosts };
-    let spec = pipeline(&settings, &input)?;
+    let mut spec = pipeline(&settings, &input)?;
+    if let Some(url) = models_of {
+        spec.schedules = schedules_of(OutputSpec { url, ..spec.output.clone() })?;
+    }
     let begun = Instant::now();
     run::run(spec, cluster, stop, Arc::clone(&metrics)).map_err(judged)?;
     let Settings {
         pipeline: PipelineSection { name: pipeline, .. }, output: OutputSection { url: output, .. }, ..
     } = settings;
     Ok(Summary { pipeline, output, took: begun.elapsed(), totals: metrics.totals(), refused: metrics.refused() })
+}
+
+/// By which versions of models the configured output was scored; nothing if there is none.
+pub(super) fn schedules(settings: &Settings) -> anyhow::Result<Vec<ModelSchedule>> {
+    let newest = redrive::newest(&output(&settings.pipeline.name, &settings.output)).map_err(judged)?;
+    Ok(newest.as_ref().and_then(Manifest::checkpoint).map_or_else(Vec::new, |checkpoint| checkpoint.models.clone()))
+}
+
+/// The same of another output, which must be there.
+fn schedules_of(output: OutputSpec) -> anyhow::Result<Vec<ModelSchedule>> {
+    let newest = redrive::newest(&output).map_err(judged)?;
+    let models = newest.as_ref().and_then(Manifest::checkpoint).map(|checkpoint| checkpoint.models.clone());
+    models
+        .ok_or_else(|| Refusal::new(format!("--models-of {}: there is no output with a checkpoint", output.url)).into())
 }
 
 /// What an output's quarantine holds, for a redrive of these reasons and partitions.

@@ -25,6 +25,7 @@ use crate::pipeline::promotions::Promotions;
 use crate::pipeline::route::{Split, route};
 use crate::pipeline::scored::{Counted, EventsKept, ScoredEvents, ScoredWindows, score_events};
 use crate::pipeline::shared::Shared;
+use crate::pipeline::shelf::Follower;
 use crate::pipeline::spec::PipelineSpec;
 use crate::pipeline::staging::{StagingSpec, stage};
 use crate::pipeline::start::{self, Process, Start};
@@ -79,7 +80,6 @@ impl Assembly<'_> {
         let progressed = Progressed { flow: flow.clone(), committed: committed.clone() };
         let clock = Rc::new(Clock::default());
         let seen = (Rc::clone(&clock), progressed.clone());
-        let watermarks = || Watermarks::new(share.workers, spec.watermark.idle_retention);
         worker.dataflow::<u64, _, _>(|scope| {
             let intake = |activator: timely::scheduling::SyncActivator| {
                 // An operator that is gone needs no waking.
@@ -101,21 +101,15 @@ impl Assembly<'_> {
             };
             let Ingested { events, aside } = ingest(scope, ingest_spec, intake);
             let mut rows = vec![aside.clone()];
-            if spec.output.events != EventsKept::None || !scorers.is_empty() {
-                let (kept, agreement, shelf) = (spec.output.events, self.agreement(), shelf.clone());
-                let scored = ScoredEvents { scorers, kept, agreement, shelf, clock: clock.clone() };
+            let kept = spec.output.events;
+            if kept != EventsKept::None || !scorers.is_empty() {
+                let scored = ScoredEvents { scorers, kept, follower: self.follower(), clock: clock.clone() };
                 rows.push(score_events(events.clone(), aside, scored));
             }
             let view_spec = ViewSpec { number: windows.len() as u16, first, metrics: self.detector_metrics() };
             let mut judged_windows = Vec::new();
             for (number, WindowStage { name, stage, split, judged }) in windows.into_iter().enumerate() {
-                let watch = StageWatch::new(shared.metrics.window(&spec.windows[number].name));
-                let window = spec.windows[number].name.clone();
-                let (groups_max, workers, shared) = (spec.groups_max, share.workers, shared.clone());
-                let bound = Bound { window, groups_max, workers, shared };
-                let (number, watermarks) = (number as u16, watermarks());
-                let (agreement, shelf) = (self.agreement(), shelf.clone());
-                let hosted = Hosted { stage, number, plan: spec.plan, watermarks, agreement, shelf, watch, bound };
+                let hosted = self.hosted(number, stage);
                 let stream = host(events.clone(), route(share.worker, Some(split)), &name, hosted);
                 match judged {
                     Some(judged) => judged_windows.push((stream, judged)),
@@ -128,6 +122,20 @@ impl Assembly<'_> {
             commit(reports, committer, shared.clone()).probe_with(&committed);
         });
         Ok(seen)
+    }
+
+    /// The stage of the window of this number, with what runs it.
+    fn hosted(&self, number: usize, stage: Box<dyn Stage>) -> Hosted {
+        let window = self.spec.windows[number].name.clone();
+        let watch = StageWatch::new(self.shared.metrics.window(&window));
+        let (groups_max, workers, shared) = (self.spec.groups_max, self.share.workers, self.shared.clone());
+        let bound = Bound { window, groups_max, workers, shared };
+        let (watermarks, follower) = (self.watermarks(), self.follower());
+        Hosted { stage, number: number as u16, plan: self.spec.plan, watermarks, follower, watch, bound }
+    }
+
+    fn watermarks(&self) -> Watermarks {
+        Watermarks::new(self.share.workers, self.spec.watermark.idle_retention)
     }
 
     fn windows(&self) -> Result<Vec<WindowStage>, PipelineError> {
@@ -208,8 +216,9 @@ impl Assembly<'_> {
     }
 
     /// One of those who let versions of models take over.
-    fn agreement(&self) -> Agreement {
-        Agreement::new(self.share.workers, self.spec.plan.epochs_ahead, self.start.newest)
+    fn follower(&self) -> Follower {
+        let agreement = Agreement::new(self.share.workers, self.spec.plan.epochs_ahead, self.start.newest);
+        Follower { agreement, shelf: Arc::clone(&self.process.shelf) }
     }
 
     fn promotions(&self) -> Option<Arc<Promotions>> {
@@ -240,9 +249,8 @@ impl Assembly<'_> {
             storage: self.process.storage.with_patience(self.shared.surroundings.patience()),
             generation,
             plan: spec.plan,
-            watermarks: Watermarks::new(self.share.workers, spec.watermark.idle_retention),
-            agreement: self.agreement(),
-            shelf: Arc::clone(&self.process.shelf),
+            watermarks: self.watermarks(),
+            follower: self.follower(),
             promotions: self.promotions(),
             stages: windows.iter().map(|window| window.name.clone()).chain([STANDING.to_owned()]).collect(),
             has_outbox: spec.output.kafka.is_some(),

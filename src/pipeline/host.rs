@@ -4,7 +4,6 @@
 //! the oldest open epoch are folded at once, later ones wait (Arrow makes waiting free).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use timely::container::CapacityContainerBuilder;
@@ -16,11 +15,11 @@ use timely::dataflow::operators::generic::operator::Operator;
 use crate::checkpoint::state;
 use crate::domain::ids::Epoch;
 use crate::pipeline::PipelineError;
-use crate::pipeline::agreement::{Agreement, Outcome, Said};
+use crate::pipeline::agreement::Said;
 use crate::pipeline::parcel::{Item, Parcel};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::shared::Shared;
-use crate::pipeline::shelf::Shelf;
+use crate::pipeline::shelf::Follower;
 use crate::pipeline::watch::StageWatch;
 use crate::pipeline::watermarks::Watermarks;
 use crate::stage::{Output, Stage, StatePart};
@@ -41,8 +40,7 @@ pub struct Hosted {
     pub number: u16,
     pub plan: Plan,
     pub watermarks: Watermarks,
-    pub agreement: Agreement,
-    pub shelf: Arc<Shelf>,
+    pub follower: Follower,
     pub watch: StageWatch,
     pub bound: Bound,
 }
@@ -98,8 +96,8 @@ impl Hosted {
             items.push(Item::Members { stage, memberships: self.stage.memberships() });
         }
         items.push(Item::Ended(end));
-        if let Some(Outcome::Changed(change)) = self.agreement.end(epoch, said) {
-            self.stage.take_over(&self.shelf.take_over(&change));
+        if let Some(takeover) = self.follower.end(epoch, said) {
+            self.stage.take_over(&takeover);
         }
         items
     }

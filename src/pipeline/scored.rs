@@ -17,11 +17,11 @@ use crate::domain::ids::Epoch;
 use crate::domain::membership::Memberships;
 use crate::domain::table::{Rows, Table};
 use crate::observe::metrics::{DetectorMetrics, Metrics};
-use crate::pipeline::agreement::{Agreement, Outcome, Said};
+use crate::pipeline::agreement::Said;
 use crate::pipeline::ingest::Clock;
 use crate::pipeline::parcel::{Item, Parcel};
 use crate::pipeline::route::route;
-use crate::pipeline::shelf::Shelf;
+use crate::pipeline::shelf::Follower;
 use crate::scoring::scheduled::ScheduledScorer;
 use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage, StatePart, StateSize, Takeover};
 
@@ -95,8 +95,7 @@ fn anomalous(batch: &RecordBatch, flags: &[usize]) -> RecordBatch {
 pub struct ScoredEvents {
     pub scorers: Vec<Counted>,
     pub kept: EventsKept,
-    pub agreement: Agreement,
-    pub shelf: Arc<Shelf>,
+    pub follower: Follower,
     /// Where the source of this worker looks before it reads.
     pub clock: Rc<Clock>,
 }
@@ -122,12 +121,11 @@ impl ScoredEvents {
 
     /// An epoch is over on every worker.
     fn end(&mut self, epoch: Epoch, said: &Said) {
-        if let Some(Outcome::Changed(change)) = self.agreement.end(epoch, said) {
-            let takeover = self.shelf.take_over(&change);
+        if let Some(takeover) = self.follower.end(epoch, said) {
             self.scorers.iter_mut().for_each(|counted| counted.scorer.take_over(&takeover));
         }
         // One that was passed holds nobody back.
-        self.clock.barrier.set(self.agreement.begins().or(self.clock.barrier.get()));
+        self.clock.barrier.set(self.follower.agreement.begins().or(self.clock.barrier.get()));
     }
 }
 

@@ -10,11 +10,12 @@ use arrow::datatypes::SchemaRef;
 
 use crate::checkpoint::schedule::{ModelFrom, ModelSchedule};
 use crate::domain::detector::{DetectorInput, DetectorSpec};
+use crate::domain::ids::Epoch;
 use crate::domain::time::EventTime;
 use crate::models::folder::ModelError;
 use crate::models::model::{ModelVersion, RegisteredModel};
 use crate::models::versions::{KnownModel, Versions, named};
-use crate::pipeline::agreement::{Answer, Change, Proposal};
+use crate::pipeline::agreement::{Agreement, Answer, Change, Outcome, Proposal, Said};
 use crate::pipeline::spec::{Detecting, PipelineSpec};
 use crate::scoring::scheduled::{ScheduledScorer, check};
 use crate::scoring::scorer::ScoringError;
@@ -209,6 +210,22 @@ impl Shelf {
         let schedule = &one.schedule;
         one.models.retain(|name, _| schedule.versions.iter().any(|named| named.version == *name));
         Takeover { detector: detector.clone(), version: version.clone(), model }
+    }
+}
+
+/// One of those who hear what is agreed, with the models for it.
+pub struct Follower {
+    pub agreement: Agreement,
+    pub shelf: Arc<Shelf>,
+}
+
+impl Follower {
+    /// An epoch is over on every worker: what takes over, if anything does.
+    pub fn end(&mut self, epoch: Epoch, said: &Said) -> Option<Takeover> {
+        match self.agreement.end(epoch, said)? {
+            Outcome::Changed(change) => Some(self.shelf.take_over(&change)),
+            Outcome::Refused(_) | Outcome::Dropped(_) => None,
+        }
     }
 }
 

@@ -25,14 +25,14 @@ use crate::observe::metrics::{Metrics, Part};
 use crate::observe::vitals::Phase;
 use crate::pipeline::PipelineError;
 use crate::pipeline::account::Report;
-use crate::pipeline::agreement::{Agreement, Outcome, Said};
+use crate::pipeline::agreement::{Outcome, Said};
 use crate::pipeline::ingest::Clock;
 use crate::pipeline::parcel::{Item, Parcel};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::promotions::Promotions;
 use crate::pipeline::route::route;
 use crate::pipeline::shared::Shared;
-use crate::pipeline::shelf::Shelf;
+use crate::pipeline::shelf::Follower;
 use crate::pipeline::surroundings::Surroundings;
 use crate::pipeline::watermarks::Watermarks;
 use crate::sinks::parquet::{Object, Publication, TableSink};
@@ -54,8 +54,7 @@ pub struct StagingSpec {
     pub generation: Generation,
     pub plan: Plan,
     pub watermarks: Watermarks,
-    pub agreement: Agreement,
-    pub shelf: Arc<Shelf>,
+    pub follower: Follower,
     /// Of worker 0 alone.
     pub promotions: Option<Arc<Promotions>>,
     /// The names of the stages, by their number.
@@ -128,9 +127,9 @@ impl Staging {
     /// What the workers said of models: heard of here, and noted for the manifest.
     fn agree(&mut self, epoch: Epoch, said: &Said) {
         if let Some(proposal) = &said.proposal {
-            self.spec.shelf.prepare(proposal);
+            self.spec.follower.shelf.prepare(proposal);
         }
-        let Some(outcome) = self.spec.agreement.end(epoch, said) else { return };
+        let Some(outcome) = self.spec.follower.agreement.end(epoch, said) else { return };
         if let Outcome::Changed(change) = &outcome {
             self.report.changes.push(change.clone());
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::decide::Identity;
-use crate::checkpoint::log::CheckpointLog;
+use crate::checkpoint::log::{CheckpointLog, Opened as OpenedLog};
 use crate::checkpoint::manifest::{
     Account, Checkpoint, Outlook, PartitionState, Sequence, StagedRows, StateObject, TableAccount,
 };
@@ -80,6 +80,20 @@ impl Process {
         Ok(Process { storage, source, shelf, promotions })
     }
 
+    /// Claims the output, unless the models that would score cannot.
+    fn claim(
+        &self,
+        spec: &PipelineSpec,
+        identity: &Identity,
+    ) -> Result<(OpenedLog, Vec<ModelSchedule>), PipelineError> {
+        let mut models = Vec::new();
+        let opened = CheckpointLog::open_unless(self.storage.clone(), identity.clone(), |resume| {
+            models = schedules::schedules(spec, resume)?;
+            self.shelf.begin_anew(spec, &models).map_err(PipelineError::from)
+        })?;
+        Ok((opened, models))
+    }
+
     /// Whether the output can be written, and written once.
     fn probe(&self, spec: &PipelineSpec, shared: &Shared) -> Result<(), PipelineError> {
         let unusable = |source| PipelineError::Output { url: spec.output.url.clone(), source };
@@ -146,11 +160,7 @@ impl Start {
 pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result<(Start, Committer), PipelineError> {
     process.probe(spec, shared)?;
     let identity = Identity::from(spec);
-    let mut models = Vec::new();
-    let opened = CheckpointLog::open_unless(process.storage.clone(), identity.clone(), |resume| {
-        models = schedules::schedules(spec, resume)?;
-        process.shelf.begin_anew(spec, &models).map_err(PipelineError::from)
-    })?;
+    let (opened, models) = process.claim(spec, &identity)?;
     process.storage.sweep_probes(shared.surroundings.wall().0 - micros(PROBE_LONGEST))?;
     // Once running, a store that is away is waited for.
     let patience = shared.surroundings.patience();

@@ -30,6 +30,7 @@ use crate::pipeline::plan::Plan;
 use crate::pipeline::route::{Split, route};
 use crate::pipeline::scored::{Counted, ScoredWindows};
 use crate::pipeline::shared::Shared;
+use crate::pipeline::shelf::Follower;
 use crate::pipeline::surroundings::Machine;
 use crate::pipeline::watch::StageWatch;
 use crate::pipeline::watermarks::{Mark, Watermarks};
@@ -187,8 +188,8 @@ fn flow(story: &Story, workers: usize, before: &Output, (from, to): (u64, u64)) 
         let shared = Shared::new(StopSignal::default(), Arc::new(Metrics::new("test")), Arc::new(Machine));
         let bound = Bound { window: "by_device".into(), groups_max: usize::MAX, workers: share.workers, shared };
         let agreement = Agreement::new(share.workers, plan.epochs_ahead, EventTime::MIN);
-        let shelf = Arc::default();
-        let hosted = Hosted { stage, number: WINDOWS, plan, watermarks, agreement, shelf, watch, bound };
+        let follower = Follower { agreement, shelf: Arc::default() };
+        let hosted = Hosted { stage, number: WINDOWS, plan, watermarks, follower, watch, bound };
         let collected = collected.clone();
         let mut input = InputHandle::<u64, CapacityContainerBuilder<Parcel>>::new();
         let probe = worker.dataflow(|scope| {
