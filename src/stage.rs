@@ -3,13 +3,17 @@
 //! A stage knows no dataflow, no clock, no file and no network; `pipeline` gives it those from outside. So the same
 //! input in the same epochs gives the same output anywhere, and a test drives it with plain calls.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::schedule::ModelFrom;
 use crate::domain::ids::Epoch;
 use crate::domain::membership::Memberships;
 use crate::domain::table::Rows;
 use crate::domain::time::EventTime;
+use crate::models::model::RegisteredModel;
 
 /// An epoch is over on every worker: nothing of it, or of an earlier one, will come any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +88,14 @@ pub enum RestoreError {
     Damaged { stage: String, fault: String },
 }
 
+/// From an event time on another version of a detector's model is in force. It was checked against the rows of that detector.
+#[derive(Clone, Debug)]
+pub struct Takeover {
+    pub detector: String,
+    pub version: ModelFrom,
+    pub model: Arc<RegisteredModel>,
+}
+
 /// A step of the flow.
 pub trait Stage {
     /// Takes one batch of the current epoch.
@@ -101,6 +113,9 @@ pub trait Stage {
 
     /// Takes back what all parts of all workers held, keeping the keys of `share`. Called once, before the first batch.
     fn restore(&mut self, state: &[RecordBatch], share: Share) -> Result<(), RestoreError>;
+
+    /// Between two epochs; nothing of the time from which it holds was given yet. For those that score.
+    fn take_over(&mut self, _: &Takeover) {}
 
     /// Not for every batch: it may look at all of the state.
     fn size(&self) -> StateSize;

@@ -13,6 +13,8 @@ mod laws;
 mod pipeline;
 #[path = "simulation/process.rs"]
 mod process;
+#[path = "simulation/registry.rs"]
+mod registry;
 #[allow(dead_code, reason = "the unit tests of what stands on storage use other parts of it")]
 #[path = "../src/storage/simulated.rs"]
 mod simulated;

@@ -66,9 +66,18 @@ const CLAIMS_MAX: usize = 16;
 impl CheckpointLog {
     /// Finds the newest manifest, decides, claims the next number, finishes publishing, and sweeps what no process will read.
     pub fn open(storage: Storage, identity: Identity) -> Result<Opened, CheckpointError> {
+        CheckpointLog::open_unless(storage, identity, |_| Ok(()))
+    }
+
+    /// The same, unless `refuses` has something against going on from what was found: then nothing is claimed.
+    pub fn open_unless<E: From<CheckpointError>>(
+        storage: Storage,
+        identity: Identity,
+        mut refuses: impl FnMut(Option<&Checkpoint>) -> Result<(), E>,
+    ) -> Result<Opened, E> {
         let mut lost_to = Sequence(0);
         for _ in 0..CLAIMS_MAX {
-            match CheckpointLog::claim(&storage, &identity)? {
+            match CheckpointLog::claim(&storage, &identity, &mut refuses)? {
                 Claim::Won(mut log) => {
                     log.finish()?;
                     let resume = log.current.clone();
@@ -77,7 +86,7 @@ impl CheckpointLog {
                 Claim::LostToCheckpoint(sequence) => lost_to = sequence,
             }
         }
-        Err(CheckpointError::Superseded { sequence: lost_to })
+        Err(CheckpointError::Superseded { sequence: lost_to }.into())
     }
 
     /// What `open` would decide at this moment. Only reads.
@@ -97,14 +106,18 @@ impl CheckpointLog {
         }
     }
 
-    fn claim(storage: &Storage, identity: &Identity) -> Result<Claim, CheckpointError> {
+    fn claim<E: From<CheckpointError>>(
+        storage: &Storage,
+        identity: &Identity,
+        refuses: &mut impl FnMut(Option<&Checkpoint>) -> Result<(), E>,
+    ) -> Result<Claim, E> {
         let Look { found, row, digest } = look(storage)?;
         let carried = match &found {
             Found::Newest(manifest) => manifest.checkpoint().cloned(),
             _ => None,
         };
         let claim = match decide(found, identity) {
-            Recovery::Refuse(conflict) => return Err(conflict.into()),
+            Recovery::Refuse(conflict) => return Err(CheckpointError::from(conflict).into()),
             recovery @ (Recovery::StartFresh { claim }
             | Recovery::Resume { claim, .. }
             | Recovery::FinishPublishing { claim, .. }) => {
@@ -112,6 +125,7 @@ impl CheckpointLog {
                 claim
             }
         };
+        refuses(carried.as_ref())?;
         let manifest = Manifest {
             format: FORMAT,
             sequence: claim,
@@ -122,13 +136,13 @@ impl CheckpointLog {
             entry: Entry::Claim(carried.clone().map(Box::new)),
         };
         let body = manifest.to_bytes();
-        match commit(storage, claim, &body)? {
+        match commit(storage, claim, &body).map_err(CheckpointError::from)? {
             Outcome::Won => {}
             Outcome::Passed => return Ok(Claim::LostToCheckpoint(claim)),
             Outcome::Lost(theirs) if is_checkpoint(&theirs, claim) => return Ok(Claim::LostToCheckpoint(claim)),
             // Another start: let it go on, rather than take turns for ever.
-            Outcome::Lost(_) => return Err(CheckpointError::Superseded { sequence: claim }),
-            Outcome::Unknown(source) => return Err(CheckpointError::Unknown { sequence: claim, source }),
+            Outcome::Lost(_) => return Err(CheckpointError::Superseded { sequence: claim }.into()),
+            Outcome::Unknown(source) => return Err(CheckpointError::Unknown { sequence: claim, source }.into()),
         }
         info!(sequence = claim.0, "output claimed");
         Ok(Claim::Won(Box::new(CheckpointLog {

@@ -93,6 +93,7 @@ fn step(storage: &Storage, log: &mut CheckpointLog) -> Result<(), CheckpointErro
         ledger: Ledger::Filed(vec![chain.link(sequence, epoch, Account::Partition(account))]),
         chain,
         models: Vec::new(),
+        published: None,
     })?;
     log.publish(&committed)?;
     log.sweep()?;

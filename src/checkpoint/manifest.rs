@@ -11,15 +11,19 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::chain::{LedgerChain, Link};
+use crate::checkpoint::schedule::ModelSchedule;
 use crate::checkpoint::seal::{self, SealFault};
 use crate::domain::ids::{Epoch, Offset, PartitionId};
 use crate::domain::membership::Memberships;
+use crate::domain::time::EventTime;
 use crate::domain::trace::Trace;
 use crate::storage::digest::{Sha256, hex, unhex};
 use crate::storage::key::ObjectKey;
 
-/// The format that is written and read.
-pub const FORMAT: u32 = 2;
+/// The format that is written.
+pub const FORMAT: u32 = 3;
+/// The one before is read, too: its detectors have one version each.
+const FORMER: u32 = 2;
 
 /// A manifest's place in the dense row of manifests, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -112,7 +116,11 @@ pub struct Checkpoint {
     pub ledger: Ledger,
     /// The end of the chain of all rows of the ledger, those of this checkpoint included.
     pub chain: LedgerChain,
+    /// Which versions of its model each detector scores by; those of detectors that are configured no longer stay.
     pub models: Vec<ModelSchedule>,
+    /// Event time: windows that end at or before it may have been published. None before the first, `i64::MAX` once all are closed.
+    #[serde(default)]
+    pub published: Option<i64>,
 }
 
 /// What follows a checkpoint.
@@ -314,21 +322,6 @@ pub struct FileAccount {
     pub sha256: Sha256,
 }
 
-/// Which version of a detector's model scores what.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelSchedule {
-    pub detector: String,
-    /// By ascending event time; each holds until the next.
-    pub versions: Vec<ModelFrom>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelFrom {
-    /// Event time; `i64::MIN` for the first.
-    pub from: i64,
-    pub version: String,
-}
-
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Epoch")]
 struct EpochNumber(u64);
@@ -349,7 +342,7 @@ pub enum ManifestFault {
     #[error("it calls itself number {found}")]
     Misplaced { found: Sequence },
     #[error(
-        "its format is {found}, and this release reads {FORMAT}: use the release that wrote it, or begin another output"
+        "its format is {found}, and this release reads {FORMER} and {FORMAT}: use the release that wrote it, or begin another output"
     )]
     Format { found: u32 },
     #[error(transparent)]
@@ -383,7 +376,7 @@ impl Manifest {
         }
         // First, so that what another release wrote is told as such and not as damage.
         let Header { format } = serde_json::from_slice(bytes)?;
-        if format != FORMAT {
+        if format != FORMAT && format != FORMER {
             return Err(ManifestFault::Format { found: format });
         }
         let manifest: Manifest = serde_json::from_slice(&seal::unseal(bytes)?)?;
@@ -400,6 +393,12 @@ impl Checkpoint {
         let state = self.state.iter().map(|object| &object.key);
         let staged = self.staged.iter().map(|rows| &rows.key);
         state.chain(staged).chain(self.publish.iter().map(|file| &file.staged))
+    }
+
+    /// No event was accepted, and no window published, behind this time; `MIN` where there was none.
+    pub fn newest(&self) -> EventTime {
+        let seen = self.partitions.iter().filter_map(|partition| partition.max_event_time);
+        seen.chain(self.published).max().map_or(EventTime::MIN, EventTime)
     }
 
     pub fn partition(&self, name: &str) -> Option<&PartitionState> {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::checkpoint::schedule::ModelFrom;
 
 /// A manifest with something in every field.
 pub(crate) fn full(sequence: u64) -> Manifest {
@@ -66,10 +67,8 @@ pub(crate) fn full(sequence: u64) -> Manifest {
         }],
         ledger: Ledger::Open(rows.to_vec()),
         chain,
-        models: vec![ModelSchedule {
-            detector: "flow".into(),
-            versions: vec![ModelFrom { from: i64::MIN, version: "iomt/3".into() }],
-        }],
+        models: vec![ModelSchedule { detector: "flow".into(), versions: vec![ModelFrom::always("iomt/3", sha256)] }],
+        published: Some(-9),
     };
     Manifest {
         format: FORMAT,
@@ -92,13 +91,27 @@ fn a_manifest_comes_back_as_it_was_written() {
 
 #[test]
 fn a_manifest_of_another_format_is_told_from_a_damaged_one() {
-    for format in [1, 3] {
+    for format in [1, 4] {
         let other = format!(r#"{{"format": {format}, "whatever": []}}"#);
         let told = Manifest::from_bytes(other.as_bytes(), Sequence(3));
         assert!(matches!(told, Err(ManifestFault::Format { found }) if found == format));
     }
     let foreign = br#"{"format": 2, "sequence": 3}"#;
     assert!(matches!(Manifest::from_bytes(foreign, Sequence(3)), Err(ManifestFault::Seal(SealFault::Missing))));
+}
+
+#[test]
+fn a_manifest_of_the_release_before_is_read() {
+    let mut former: serde_json::Value = serde_json::to_value(full(3)).unwrap();
+    former["format"] = 2.into();
+    let checkpoint = former["entry"]["checkpoint"].as_object_mut().unwrap();
+    checkpoint.remove("published");
+    checkpoint["models"][0]["versions"][0].as_object_mut().unwrap().remove("sha256");
+    let bytes = seal::seal(serde_json::to_vec(&former).unwrap());
+    let read = Manifest::from_bytes(&bytes, Sequence(3)).unwrap();
+    let checkpoint = read.checkpoint().unwrap();
+    assert_eq!((checkpoint.published, checkpoint.models[0].versions[0].sha256), (None, None));
+    assert_eq!(checkpoint.newest(), EventTime(i64::MAX - 1));
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod log;
 pub mod manifest;
 pub mod newest;
 pub mod places;
+pub mod schedule;
 pub mod seal;
 pub mod state;
 

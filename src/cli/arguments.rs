@@ -12,6 +12,7 @@ use crate::serve::PORT;
 use crate::settings::Argument;
 use crate::sources::simulator::RecordingFormat;
 
+use super::models::ModelsOptions;
 use super::redrive::RedriveOptions;
 use super::simulate::Rate;
 use super::verify::VerifyOptions;
@@ -25,6 +26,7 @@ Examples:
   tidewatch redrive pipeline.toml                  quarantined records again, once mended
   tidewatch import model.h5 scaler.json --to models/flows
   tidewatch train pipeline.toml --from calm.ndjson a model of your own
+  tidewatch models pipeline.toml promote 2         and in force, while it runs
   tidewatch verify pipeline.toml --deep            is all of it there, and once?
 
 Any key of the configuration can be overridden, by the environment and above it by --set:
@@ -61,6 +63,7 @@ pub(super) enum Verb {
     Simulate(SimulateOptions),
     Train(TrainOptions),
     Evaluate(EvaluateOptions),
+    Models(ModelsOptions),
     Verify(VerifyOptions),
     Health(HealthOptions),
     Completions(CompletionsOptions),
@@ -149,6 +152,9 @@ pub(super) struct ReplayOptions {
     /// Files, folders or globs to read, here or as s3://bucket/…; or `kafka` for the configured topics as they stand now
     #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     pub(super) from: Vec<String>,
+    /// Score by the versions of models that scored this output, at the same event times [default: the versions in force score everything]
+    #[arg(long, value_name = "URL")]
+    pub(super) models_of: Option<String>,
     /// Print the closing summary as one JSON object
     #[arg(long)]
     pub(super) json: bool,

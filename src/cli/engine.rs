@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::decide::Identity;
 use crate::checkpoint::manifest::{Manifest, Outlook};
-use crate::domain::detector::DetectorSpec;
+use crate::checkpoint::schedule::ModelSchedule;
 use crate::domain::schema::EventSchema;
 use crate::models::import::{ImportOptions, ImportedModel};
 use crate::models::model::ModelVersion;
@@ -20,7 +20,7 @@ use crate::pipeline::plan::Plan;
 use crate::pipeline::redrive::{self, RedriveSpec, Survey};
 use crate::pipeline::run;
 use crate::pipeline::scored::EventsKept;
-use crate::pipeline::spec::{Cluster, LoadedDetector, OutputSpec, PipelineSpec, SourceSpec, Until};
+use crate::pipeline::spec::{Cluster, Detecting, OutputSpec, PipelineSpec, SourceSpec, Until, WithoutModel};
 use crate::settings::{
     DetectorSection, EventFormat, EventSection, EventsStored, Fingerprint, KafkaOutputSection, KafkaSection, OnFailure,
     OnLost, OutputSection, PipelineSection, Properties, S3Section, Settings, SourceSection, Start,
@@ -40,6 +40,7 @@ use super::arguments::ErrorMeasure;
 use super::http;
 use super::placement::Placement;
 use super::summary::Summary;
+use super::versions::{self, NoModel};
 
 /// What is to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub(super) struct Job {
     pub(super) settings: Settings,
     pub(super) input: Input,
     pub(super) placement: Placement,
+    /// Another output, whose rows were scored as those are to be.
+    pub(super) models_of: Option<String>,
     pub(super) stop: StopSignal,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -77,13 +80,13 @@ pub(super) struct Import {
 
 /// Runs a flow to its end, and tells what was done.
 pub(super) fn run(job: Job) -> anyhow::Result<Summary> {
-    let Job { settings, input, placement, stop, metrics } = job;
+    let Job { settings, input, placement, models_of, stop, metrics } = job;
     let checkpoint_every = settings.pipeline.checkpoint_every;
     let _server = http::serve(settings.http, &input, placement.index, checkpoint_every, &metrics)?;
     let cluster = Cluster { workers: placement.workers, process: placement.index, addresses: placement.hosts };
-    let spec = pipeline(&settings, &input)?;
-    for DetectorSection { spec: DetectorSpec { name, .. }, .. } in &settings.detectors {
-        metrics.detector_is_loaded(name, spec.detectors.iter().any(|loaded| loaded.spec.name == *name));
+    let mut spec = pipeline(&settings, &input)?;
+    if let Some(url) = models_of {
+        spec.schedules = schedules_of(OutputSpec { url, ..spec.output.clone() })?;
     }
     let begun = Instant::now();
     run::run(spec, cluster, stop, Arc::clone(&metrics)).map_err(judged)?;
@@ -91,6 +94,20 @@ pub(super) fn run(job: Job) -> anyhow::Result<Summary> {
         pipeline: PipelineSection { name: pipeline, .. }, output: OutputSection { url: output, .. }, ..
     } = settings;
     Ok(Summary { pipeline, output, took: begun.elapsed(), totals: metrics.totals(), refused: metrics.refused() })
+}
+
+/// By which versions of models the configured output was scored; nothing if there is none.
+pub(super) fn schedules(settings: &Settings) -> anyhow::Result<Vec<ModelSchedule>> {
+    let newest = redrive::newest(&output(&settings.pipeline.name, &settings.output)).map_err(judged)?;
+    Ok(newest.as_ref().and_then(Manifest::checkpoint).map_or_else(Vec::new, |checkpoint| checkpoint.models.clone()))
+}
+
+/// The same of another output, which must be there.
+fn schedules_of(output: OutputSpec) -> anyhow::Result<Vec<ModelSchedule>> {
+    let newest = redrive::newest(&output).map_err(judged)?;
+    let models = newest.as_ref().and_then(Manifest::checkpoint).map(|checkpoint| checkpoint.models.clone());
+    models
+        .ok_or_else(|| Refusal::new(format!("--models-of {}: there is no output with a checkpoint", output.url)).into())
 }
 
 /// What an output's quarantine holds, for a redrive of these reasons and partitions.
@@ -158,7 +175,7 @@ fn judged(error: PipelineError) -> anyhow::Error {
             )
             | PipelineError::Storage(StorageError::BadUrl { .. })
             | PipelineError::Scoring(_)
-            | PipelineError::ModelChanged { .. }
+            | PipelineError::Model(_)
             | PipelineError::Finished { .. }
             | PipelineError::NothingToRedrive
     );
@@ -193,7 +210,6 @@ fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> 
         Input::AsItStands | Input::Recordings(_) => Until::Closed,
         Input::Quarantine(_) => Until::Redriven,
     };
-    let detectors: Vec<Option<LoadedDetector>> = settings.detectors.iter().map(load).collect::<anyhow::Result<_>>()?;
     Ok(PipelineSpec {
         name: settings.pipeline.name.clone(),
         source,
@@ -201,7 +217,8 @@ fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> 
         events,
         watermark: settings.watermark.clone(),
         windows: settings.windows.clone(),
-        detectors: detectors.into_iter().flatten().collect(),
+        detectors: settings.detectors.iter().map(|section| detecting(section, settings)).collect::<Result<_, _>>()?,
+        schedules: Vec::new(),
         output: output(&settings.pipeline.name, &settings.output),
         plan: Plan::new(settings.pipeline.epoch, settings.pipeline.checkpoint_every),
         watchdog: settings.pipeline.watchdog,
@@ -265,20 +282,23 @@ fn revealed(properties: &Properties) -> BTreeMap<String, String> {
     properties.iter().map(|(name, property)| (name.clone(), property.reveal().to_owned())).collect()
 }
 
-/// Loads the version in force. Where the configuration says to go on without, none.
-fn load(section: &DetectorSection) -> anyhow::Result<Option<LoadedDetector>> {
-    let detector = &section.spec;
-    match (registry::load(Path::new(&detector.model)), section.on_failure) {
-        (Ok(model), _) => Ok(Some(LoadedDetector { spec: detector.clone(), model: Arc::new(model) })),
-        (Err(error), OnFailure::Continue) => {
-            tracing::error!(detector = detector.name, %error, "running WITHOUT this detector: its model cannot be loaded");
-            Ok(None)
-        }
-        (Err(error), OnFailure::Stop) => {
-            let what = format!("the model of detector `{}` cannot be loaded", detector.name);
-            Err(Refusal::new(told(&anyhow::Error::from(error).context(what))).into())
-        }
+fn detecting(section: &DetectorSection, settings: &Settings) -> anyhow::Result<Detecting> {
+    // That a model is there and sound is seen later; here, that it takes as many windows as the configuration says.
+    if let Err(error @ NoModel::Sequence { .. }) =
+        versions::in_force(section, &settings.event.schema, &settings.windows)
+    {
+        return Err(Refusal::new(format!("detector `{}`: {error}", section.spec.name)).into());
     }
+    let versions = versions::versions(section, &settings.event.schema, &settings.windows)
+        .map_err(|error| Refusal::new(told(&anyhow::Error::from(error))))?;
+    Ok(Detecting {
+        spec: section.spec.clone(),
+        versions,
+        without_model: match section.on_failure {
+            OnFailure::Stop => WithoutModel::Stop,
+            OnFailure::Continue => WithoutModel::GoOn,
+        },
+    })
 }
 
 /// Where the store is, and the account for it.

@@ -1,14 +1,11 @@
 //! `evaluate`: how well the detectors' models tell what is labelled.
 
 use std::fmt::Write as _;
-use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context;
 use indicatif::HumanCount;
 use serde_json::json;
 
-use crate::models::registry;
 use crate::observe::stop::StopSignal;
 use crate::training::bootstrap::Interval;
 use crate::training::evaluate::{self, Evaluation, EvaluationSpec, Tally};
@@ -22,6 +19,7 @@ use super::learning::Learning;
 use super::print;
 use super::probes::shown;
 use super::recorded;
+use super::versions;
 
 pub(super) fn evaluate(options: &EvaluateOptions, is_quiet: bool) -> anyhow::Result<()> {
     let settings = configuration::load(&options.configuration)?;
@@ -32,14 +30,14 @@ pub(super) fn evaluate(options: &EvaluateOptions, is_quiet: bool) -> anyhow::Res
     let mut all = Vec::new();
     for (section, input) in detectors {
         let name = &section.spec.name;
-        let model = registry::load(Path::new(&section.spec.model)).map_err(|error| {
+        let model = versions::in_force(section, &settings.event.schema, &settings.windows).map_err(|error| {
             let what = format!("the model of detector `{name}` cannot be loaded; `tidewatch train` makes one");
             Refusal::new(engine::told(&anyhow::Error::from(error).context(what)))
         })?;
         let mut learning = Learning::new(name, 0, is_quiet);
         let is_stopped = || stop.is_requested();
         let watch = Watch { told: &mut |news| learning.take(news), is_stopped: &is_stopped };
-        let found = evaluate::evaluate(&section.spec, Arc::new(model), &input, &recording, &spec, watch)
+        let found = evaluate::evaluate(&section.spec, model, &input, &recording, &spec, watch)
             .map_err(|error| recorded::judged(error, name))?;
         drop(learning);
         if options.recorded.json {

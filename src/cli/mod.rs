@@ -13,6 +13,7 @@ mod http;
 mod import;
 mod learning;
 mod manual;
+mod models;
 mod placement;
 mod probes;
 mod progress;
@@ -24,6 +25,7 @@ mod simulate;
 mod summary;
 mod train;
 mod verify;
+mod versions;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
         Verb::Simulate(options) => simulate::simulate(&options, is_quiet),
         Verb::Train(options) => train::train(&options, is_quiet),
         Verb::Evaluate(options) => evaluate::evaluate(&options, is_quiet),
+        Verb::Models(options) => models::models(&options),
         Verb::Verify(options) => return verify::verify(&options).unwrap_or_else(|error| report(&error)),
         Verb::Completions(options) => manual::completions(&options),
         Verb::Manual(options) => manual::manual(&options),

@@ -88,7 +88,7 @@ pub(super) fn redrive(options: &RedriveOptions, is_quiet: bool) -> anyhow::Resul
     let stop = StopSignal::on_signals().context("signals cannot be caught")?;
     let metrics = Arc::new(Metrics::new(&settings.pipeline.name));
     let input = Input::Quarantine(found.redrive);
-    let summary = engine::run(Job { settings, input, placement, stop: stop.clone(), metrics })?;
+    let summary = engine::run(Job { settings, input, placement, models_of: None, stop: stop.clone(), metrics })?;
     if stop.is_requested() {
         anyhow::bail!("interrupted; what was played is committed, and the same command goes on from there");
     }

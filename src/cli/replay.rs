@@ -26,7 +26,14 @@ pub(super) fn replay(options: &ReplayOptions, is_quiet: bool) -> anyhow::Result<
         .then(|| Shown::start(metrics.progress.clone()))
         .transpose()
         .context("no thread for the progress")?;
-    let done = engine::run(Job { settings, input, placement, stop: stop.clone(), metrics });
+    let done = engine::run(Job {
+        settings,
+        input,
+        placement,
+        models_of: options.models_of.clone(),
+        stop: stop.clone(),
+        metrics,
+    });
     drop(shown);
     let summary = done?;
     if stop.is_requested() {

@@ -19,6 +19,6 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<()> {
     let stop = StopSignal::on_signals().context("signals cannot be caught")?;
     let input = if options.once { Input::Once } else { Input::Live };
     let metrics = Arc::new(Metrics::new(&settings.pipeline.name));
-    let summary = engine::run(Job { settings, input, placement, stop, metrics })?;
+    let summary = engine::run(Job { settings, input, placement, models_of: None, stop, metrics })?;
     summary.tell(if options.json { Told::AsJson } else { Told::NotAtAll })
 }

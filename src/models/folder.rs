@@ -15,13 +15,14 @@ use serde_json::{Map, Value};
 use crate::models::array::{Array, Arrays, Values};
 use crate::models::estimator::{Description, Estimator, EstimatorFault};
 use crate::models::features::{Feature, Scaler};
-use crate::models::model::{Model, ModelFault, ModelParts, Threshold};
+use crate::models::model::{Model, ModelFault, ModelParts, ModelVersion, Threshold};
 
 /// The format that this release writes. It reads the one before as well.
 pub const FORMAT: u32 = 2;
 /// The format that knew autoencoders alone, and had what describes them beside everything else.
 const FLAT: u64 = 1;
-const MODEL: &str = "model.json";
+/// What describes a model, the digest of its weights included.
+pub(crate) const MODEL: &str = "model.json";
 const WEIGHTS: &str = "weights.safetensors";
 /// Files beyond this are not read: a model that scores streams is a few megabytes.
 const FILE_BYTES_MAX: u64 = 1 << 30;
@@ -49,6 +50,8 @@ pub enum ModelError {
     Unsound { folder: PathBuf, source: ModelFault },
     #[error("`{}` does not name a version: it holds `{text}`", path.display())]
     Current { path: PathBuf, text: String },
+    #[error("the model {wanted} was made by another configuration; this one makes {found}")]
+    Configured { wanted: ModelVersion, found: ModelVersion },
     #[error("`{}` cannot be a model's folder: it has no plain name", folder.display())]
     Name { folder: PathBuf },
 }
@@ -145,6 +148,15 @@ pub fn write(folder: &Path, model: &Model) -> Result<(), ModelError> {
     write_file(&folder.join(WEIGHTS), &weights)?;
     write_file(&path, &json)?;
     sync_folder(folder)
+}
+
+/// What tells a model that stands in no folder from another one: equal models have equal bytes.
+pub(crate) fn description(model: &Model) -> Vec<u8> {
+    let (detector, arrays) = model.estimator().parts();
+    debug_assert!(arrays.is_empty(), "what was trained stands in a folder");
+    let features = model.features();
+    serde_json::to_vec(&(detector, features, model.threshold()))
+        .expect("descriptions have text keys and finite numbers")
 }
 
 /// Makes the entries of a folder durable.

@@ -18,3 +18,4 @@ pub mod preparation;
 pub mod registry;
 pub mod subspace;
 pub mod transform;
+pub mod versions;

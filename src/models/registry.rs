@@ -1,7 +1,8 @@
 //! The versions of a model: folders named by ascending whole numbers under `models/<name>/`.
 //!
-//! The version in force is the one that the file `current` names, if there is such a file, else the greatest. A version is complete as
-//! soon as it can be seen, and is never changed after that.
+//! The version in force is the one that the first line of the file `current` names, if there is such a file, else the greatest; its other
+//! lines name those that were in force before, the latest first. A version is complete as soon as it can be seen, and is never changed
+//! after that; `current` is replaced whole.
 
 use std::fs;
 use std::io;
@@ -12,16 +13,24 @@ use crate::models::model::{Model, ModelVersion, RegisteredModel};
 
 const CURRENT: &str = "current";
 const ACCOUNT: &str = "training.json";
+/// `current` remembers so many versions.
+const REMEMBERED_MAX: usize = 50;
 
 /// Loads the model that `reference` names: `models/iomt` is the version in force, `models/iomt/3` the third.
 pub fn load(reference: &Path) -> Result<RegisteredModel, ModelError> {
+    let (folder, version) = referred(reference)?;
+    let model = folder::read(&folder.join(version.version.to_string()))?;
+    Ok(RegisteredModel { version, model })
+}
+
+/// The model's folder, and the version that `reference` stands for.
+pub fn referred(reference: &Path) -> Result<(PathBuf, ModelVersion), ModelError> {
     let (folder, version) = match pinned(reference) {
         Some((folder, version)) => (folder, version),
         None => (reference.to_path_buf(), in_force(reference)?),
     };
     let version = ModelVersion { name: name_of(&folder)?, version };
-    let model = folder::read(&folder.join(version.version.to_string()))?;
-    Ok(RegisteredModel { version, model })
+    Ok((folder, version))
 }
 
 /// The versions there are, ascending. Whatever else lies in the folder is not looked at.
@@ -41,17 +50,60 @@ pub fn versions(model: &Path) -> Result<Vec<u32>, ModelError> {
 
 /// The version that `models/iomt` stands for.
 pub fn in_force(model: &Path) -> Result<u32, ModelError> {
+    let remembered = remembered(model)?.first().copied();
+    remembered.ok_or_else(|| ModelError::NotFound { folder: model.to_path_buf() })
+}
+
+/// The version that was in force before the one that is.
+pub fn before(model: &Path) -> Result<Option<u32>, ModelError> {
+    Ok(remembered(model)?.get(1).copied())
+}
+
+/// Puts a version in force, and remembers the one that was. Whether it is sound, and fits, is asked before.
+pub fn promote(model: &Path, version: u32) -> Result<(), ModelError> {
+    let mut versions = remembered(model)?;
+    if versions.first() != Some(&version) {
+        versions.insert(0, version);
+    }
+    write_current(model, &versions)
+}
+
+/// Puts the version in force again that was before; gives which that is. None if there was none.
+pub fn roll_back(model: &Path) -> Result<Option<u32>, ModelError> {
+    let versions = remembered(model)?;
+    let Some(before) = versions.get(1).copied() else { return Ok(None) };
+    write_current(model, &versions[1..])?;
+    Ok(Some(before))
+}
+
+/// The version in force, then those that were before, the latest first. Where no file says so, each version was in force until the next one.
+fn remembered(model: &Path) -> Result<Vec<u32>, ModelError> {
     let path = model.join(CURRENT);
     match fs::read_to_string(&path) {
         Ok(text) => {
-            let version = version_of(text.trim());
-            version.ok_or_else(|| ModelError::Current { path, text: text.chars().take(40).collect() })
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            let versions: Option<Vec<u32>> = lines.map(version_of).collect();
+            let versions = versions.filter(|versions| !versions.is_empty());
+            versions.ok_or_else(|| ModelError::Current { path, text: text.chars().take(40).collect() })
         }
         Err(source) if source.kind() == io::ErrorKind::NotFound => {
-            versions(model)?.last().copied().ok_or_else(|| ModelError::NotFound { folder: model.to_path_buf() })
+            versions(model).map(|versions| versions.into_iter().rev().collect())
         }
         Err(source) => Err(ModelError::Unreadable { path, source }),
     }
+}
+
+/// Whoever reads meanwhile finds the file as it was, or as it will be.
+fn write_current(model: &Path, versions: &[u32]) -> Result<(), ModelError> {
+    let versions = &versions[..versions.len().min(REMEMBERED_MAX)];
+    let text: String = versions.iter().map(|version| format!("{version}\n")).collect();
+    let staged = model.join(format!(".{CURRENT}-{}", std::process::id()));
+    let target = model.join(CURRENT);
+    // Left by a process that was killed.
+    let _ = fs::remove_file(&staged);
+    folder::write_file(&staged, text.as_bytes())?;
+    fs::rename(&staged, &target).map_err(|source| ModelError::Unwritable { path: target, source })?;
+    folder::sync_folder(model)
 }
 
 /// Writes the model as the next version. It is seen whole or not at all, whatever happens meanwhile. `current` is left as it is: where
@@ -113,7 +165,7 @@ impl Drop for Staged {
 }
 
 /// A version as a folder's name spells it: a whole number from 1, without leading zeros.
-fn version_of(name: &str) -> Option<u32> {
+pub(crate) fn version_of(name: &str) -> Option<u32> {
     let version = name.parse().ok().filter(|version| *version > 0)?;
     (u32::to_string(&version) == name).then_some(version)
 }
@@ -201,6 +253,36 @@ mod tests {
         let (_folder, iomt) = registry(&[0.1]);
         fs::write(iomt.join("current"), "latest").unwrap();
         assert!(matches!(load(&iomt), Err(ModelError::Current { .. })));
+    }
+
+    #[test]
+    fn a_promoted_version_is_in_force_and_each_step_back_brings_the_one_before() {
+        let (_folder, iomt) = registry(&[0.1, 0.2, 0.3]);
+        promote(&iomt, 1).unwrap();
+        promote(&iomt, 1).unwrap();
+        promote(&iomt, 2).unwrap();
+        save(&iomt, &model(0.4)).unwrap();
+        assert_eq!((in_force(&iomt).unwrap(), before(&iomt).unwrap()), (2, Some(1)), "a new version waits");
+        assert_eq!(fs::read_to_string(iomt.join("current")).unwrap(), "2\n1\n3\n2\n1\n");
+        let names: Vec<_> = fs::read_dir(&iomt).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names.len(), 5, "nothing is left behind: {names:?}");
+        let back: Vec<_> = (0..5).map(|_| roll_back(&iomt).unwrap()).collect();
+        assert_eq!(back, [Some(1), Some(3), Some(2), Some(1), None]);
+        assert_eq!(in_force(&iomt).unwrap(), 1);
+    }
+
+    #[test]
+    fn without_a_word_the_version_before_the_greatest_is_the_one_to_go_back_to() {
+        let (_folder, iomt) = registry(&[0.1, 0.2]);
+        assert_eq!(roll_back(&iomt).unwrap(), Some(1));
+        assert_eq!((in_force(&iomt).unwrap(), roll_back(&iomt).unwrap()), (1, None));
+    }
+
+    #[test]
+    fn what_current_remembers_is_bounded() {
+        let (_folder, iomt) = registry(&[0.1, 0.2]);
+        (0..200).for_each(|step| promote(&iomt, 1 + step % 2).unwrap());
+        assert_eq!(fs::read_to_string(iomt.join("current")).unwrap().lines().count(), REMEMBERED_MAX);
     }
 
     #[test]

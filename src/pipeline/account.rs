@@ -7,6 +7,7 @@ use crate::domain::ids::{Offset, PartitionId};
 use crate::domain::membership::Memberships;
 use crate::domain::time::EventTime;
 use crate::domain::trace::Trace;
+use crate::pipeline::agreement::Change;
 use crate::sinks::parquet::Part;
 
 /// A partition's account between two checkpoints.
@@ -61,6 +62,10 @@ pub struct Report {
     pub tables: Part,
     /// What became of the events in each window's stage, by table.
     pub members: Vec<(String, Memberships)>,
+    /// The versions of models that take over; the same of every worker.
+    pub changes: Vec<Change>,
+    /// Event time: up to where windows were published in this run; the same of every worker.
+    pub published: Option<i64>,
     /// Every source worker is done: there will be no later checkpoint.
     pub is_last: bool,
 }

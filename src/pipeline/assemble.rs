@@ -10,20 +10,24 @@ use bytes::Bytes;
 use timely::dataflow::operators::{Concatenate, Probe, probe::Handle};
 use timely::worker::Worker;
 
+use crate::checkpoint::schedule::ModelSchedule;
 use crate::checkpoint::{self, state};
 use crate::domain::anomaly::WindowAnomaly;
 use crate::domain::detector::DetectorInput;
 use crate::domain::table::Table;
 use crate::observe::metrics::DetectorMetrics;
 use crate::pipeline::PipelineError;
+use crate::pipeline::agreement::Agreement;
 use crate::pipeline::commit::commit;
 use crate::pipeline::committer::Committer;
 use crate::pipeline::host::{Bound, Hosted, host};
 use crate::pipeline::ingest::{Clock, IngestSpec, Ingested, Progressed, ingest};
+use crate::pipeline::promotions::Promotions;
 use crate::pipeline::route::{Split, route};
-use crate::pipeline::scored::{Counted, EventsKept, Remembered, ScoredWindows, score_events};
+use crate::pipeline::scored::{Counted, EventsKept, Remembered, ScoredEvents, ScoredWindows, score_events};
 use crate::pipeline::shared::Shared;
-use crate::pipeline::spec::{LoadedDetector, PipelineSpec};
+use crate::pipeline::shelf::Follower;
+use crate::pipeline::spec::PipelineSpec;
 use crate::pipeline::staging::{StagingSpec, stage};
 use crate::pipeline::start::{self, Process, Start};
 use crate::pipeline::viewed::{Judged, STANDING, ViewSpec, view};
@@ -31,7 +35,6 @@ use crate::pipeline::watch::StageWatch;
 use crate::pipeline::watermarks::Watermarks;
 use crate::scoring::cleared::Cleared;
 use crate::scoring::history::{History, Reach};
-use crate::scoring::scorer::Scorer;
 use crate::sinks::parquet::{FileSpec, TableSink, Writer};
 use crate::sinks::tables::WindowTable;
 use crate::stage::{Share, Stage};
@@ -70,15 +73,16 @@ impl Assembly<'_> {
         worker: &mut Worker,
         committer: Option<Committer>,
     ) -> Result<(Rc<Clock>, Progressed), PipelineError> {
+        let shelf = &self.process.shelf;
+        shelf.begin(self.spec, &self.start.models)?;
         let windows = self.windows()?;
-        let scorers = self.scorers(&DetectorInput::Events, &self.spec.events.arrow())?;
+        let scorers = self.scorers(&DetectorInput::Events)?;
         let staging = self.staging(&windows)?;
         let (spec, share, shared) = (self.spec, self.share, self.shared);
         let (flow, committed) = (Handle::new(), Handle::new());
         let progressed = Progressed { flow: flow.clone(), committed: committed.clone() };
         let clock = Rc::new(Clock::default());
         let seen = (Rc::clone(&clock), progressed.clone());
-        let watermarks = || Watermarks::new(share.workers, spec.watermark.idle_retention);
         worker.dataflow::<u64, _, _>(|scope| {
             let intake = |activator: timely::scheduling::SyncActivator| {
                 // An operator that is gone needs no waking.
@@ -89,21 +93,26 @@ impl Assembly<'_> {
                 start::intake(spec, self.process, self.start, (share.worker, share.workers), pool, wake)
             };
             let (first, plan) = (self.start.first_epoch, spec.plan);
-            let ingest_spec = IngestSpec { first, plan, clock: clock.clone(), progressed, shared: shared.clone() };
+            let ingest_spec = IngestSpec {
+                first,
+                plan,
+                clock: clock.clone(),
+                progressed,
+                shared: shared.clone(),
+                shelf: shelf.clone(),
+                promotions: self.promotions(),
+            };
             let Ingested { events, aside } = ingest(scope, ingest_spec, intake);
-            let mut rows = vec![aside];
-            if spec.output.events != EventsKept::None || !scorers.is_empty() {
-                rows.push(score_events(events.clone(), scorers, spec.output.events));
+            let mut rows = vec![aside.clone()];
+            let kept = spec.output.events;
+            if kept != EventsKept::None || !scorers.is_empty() {
+                let scored = ScoredEvents { scorers, kept, follower: self.follower(), clock: clock.clone() };
+                rows.push(score_events(events.clone(), aside, scored));
             }
             let view_spec = ViewSpec { number: windows.len() as u16, first, metrics: self.detector_metrics() };
             let mut judged_windows = Vec::new();
             for (number, WindowStage { name, stage, split, judged }) in windows.into_iter().enumerate() {
-                let watch = StageWatch::new(shared.metrics.window(&spec.windows[number].name));
-                let window = spec.windows[number].name.clone();
-                let (groups_max, workers, shared) = (spec.groups_max, share.workers, shared.clone());
-                let bound = Bound { window, groups_max, workers, shared };
-                let (number, watermarks) = (number as u16, watermarks());
-                let hosted = Hosted { stage, number, plan: spec.plan, watermarks, watch, bound };
+                let hosted = self.hosted(number, stage);
                 let stream = host(events.clone(), route(share.worker, Some(split)), &name, hosted);
                 match judged {
                     Some(judged) => judged_windows.push((stream, judged)),
@@ -118,6 +127,20 @@ impl Assembly<'_> {
         Ok(seen)
     }
 
+    /// The stage of the window of this number, with what runs it.
+    fn hosted(&self, number: usize, stage: Box<dyn Stage>) -> Hosted {
+        let window = self.spec.windows[number].name.clone();
+        let watch = StageWatch::new(self.shared.metrics.window(&window));
+        let (groups_max, workers, shared) = (self.spec.groups_max, self.share.workers, self.shared.clone());
+        let bound = Bound { window, groups_max, workers, shared };
+        let (watermarks, follower) = (self.watermarks(), self.follower());
+        Hosted { stage, number: number as u16, plan: self.spec.plan, watermarks, follower, watch, bound }
+    }
+
+    fn watermarks(&self) -> Watermarks {
+        Watermarks::new(self.share.workers, self.spec.watermark.idle_retention)
+    }
+
     fn windows(&self) -> Result<Vec<WindowStage>, PipelineError> {
         let events = self.spec.events.arrow();
         let standing = AnomalyRows::new().restore(&self.state_of(STANDING)?)?;
@@ -130,7 +153,7 @@ impl Assembly<'_> {
             if state.is_empty() {
                 windows.begin_after(self.start.newest_event());
             }
-            let scorers = self.scorers(&DetectorInput::Windows(window.name.clone()), &windows.schema())?;
+            let scorers = self.scorers(&DetectorInput::Windows(window.name.clone()))?;
             let judged = self.judged(&scorers, &standing)?;
             let mut stage: Box<dyn Stage> = match scorers.is_empty() {
                 true => Box::new(windows),
@@ -184,10 +207,10 @@ impl Assembly<'_> {
     }
 
     fn detector_metrics(&self) -> BTreeMap<String, DetectorMetrics> {
-        let of = |LoadedDetector { spec, model }: &LoadedDetector| {
-            (spec.name.clone(), self.shared.metrics.detector(&spec.name, &model.version.to_string()))
-        };
-        self.spec.detectors.iter().map(of).collect()
+        let last =
+            |schedule: &ModelSchedule| Some((schedule.detector.clone(), schedule.versions.last()?.version.clone()));
+        let last = self.start.models.iter().filter_map(last);
+        last.map(|(detector, version)| (detector.clone(), self.shared.metrics.detector(&detector, &version))).collect()
     }
 
     /// What all workers of the last run kept of a stage.
@@ -208,18 +231,19 @@ impl Assembly<'_> {
     }
 
     /// The detectors on these rows, in the order of the configuration.
-    fn scorers(&self, input: &DetectorInput, schema: &SchemaRef) -> Result<Vec<Counted>, PipelineError> {
-        let mut schema = Arc::clone(schema);
-        let mut scorers = Vec::new();
-        for LoadedDetector { spec, model } in
-            self.spec.detectors.iter().filter(|detector| detector.spec.input == *input)
-        {
-            let scorer = Scorer::new(spec, Arc::clone(model), &schema)?;
-            schema = scorer.schema();
-            let metrics = self.shared.metrics.detector(&spec.name, &model.version.to_string());
-            scorers.push(Counted { scorer, metrics });
-        }
-        Ok(scorers)
+    fn scorers(&self, input: &DetectorInput) -> Result<Vec<Counted>, PipelineError> {
+        let scorers = self.process.shelf.scorers(input)?.into_iter();
+        Ok(scorers.map(|scorer| Counted::new(scorer, Arc::clone(&self.shared.metrics))).collect())
+    }
+
+    /// One of those who let versions of models take over.
+    fn follower(&self) -> Follower {
+        let agreement = Agreement::new(self.share.workers, self.spec.plan.epochs_ahead, self.start.newest);
+        Follower { agreement, shelf: Arc::clone(&self.process.shelf) }
+    }
+
+    fn promotions(&self) -> Option<Arc<Promotions>> {
+        (self.share.worker == 0).then(|| Arc::clone(&self.process.promotions))
     }
 
     fn staging(&self, windows: &[WindowStage]) -> Result<StagingSpec, PipelineError> {
@@ -246,7 +270,9 @@ impl Assembly<'_> {
             storage: self.process.storage.with_patience(self.shared.surroundings.patience()),
             generation,
             plan: spec.plan,
-            watermarks: Watermarks::new(self.share.workers, spec.watermark.idle_retention),
+            watermarks: self.watermarks(),
+            follower: self.follower(),
+            promotions: self.promotions(),
             stages: windows.iter().map(|window| window.name.clone()).chain([STANDING.to_owned()]).collect(),
             has_outbox: spec.output.kafka.is_some(),
         })

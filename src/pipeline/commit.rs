@@ -1,11 +1,11 @@
-//! The coordinator's operator: when every worker has reported a checkpoint, its epoch is committed on a thread of its own.
+//! The coordinator's operator: when every worker has reported a checkpoint, its epoch is committed on a thread of its own, which looks after
+//! promoted models in between.
 //!
 //! Promise: nothing is committed without the report of every worker, nor after a failure anywhere in the process.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -18,6 +18,7 @@ use crate::domain::ids::Epoch;
 use crate::pipeline::PipelineError;
 use crate::pipeline::account::Report;
 use crate::pipeline::committer::Committer;
+use crate::pipeline::promotions::LOOK_EVERY;
 use crate::pipeline::shared::Shared;
 use crate::pipeline::surroundings::{Seat, Thread};
 
@@ -36,7 +37,14 @@ fn serve(
     shared: Shared,
     mut seat: Box<dyn Seat>,
 ) {
-    while let Some(Request { epoch, reports }) = next(&requests, seat.as_mut()) {
+    let promotions = committer.promotions.clone();
+    let look = || {
+        promotions
+            .iter()
+            .filter(|_| !shared.failed())
+            .for_each(|promotions| promotions.look(shared.surroundings.now()));
+    };
+    while let Some(Request { epoch, reports }) = next(&requests, seat.as_mut(), &look) {
         if shared.failed() {
             return;
         }
@@ -56,11 +64,12 @@ fn serve(
     }
 }
 
-/// The next request; none once there will be no more.
-fn next(requests: &Receiver<Request>, seat: &mut dyn Seat) -> Option<Request> {
+/// The next request; none once there will be no more. Looks at something else meanwhile.
+fn next(requests: &Receiver<Request>, seat: &mut dyn Seat, look: &dyn Fn()) -> Option<Request> {
     loop {
         seat.pause();
-        match requests.recv_timeout(seat.sleep(Duration::MAX)) {
+        look();
+        match requests.recv_timeout(seat.sleep(LOOK_EVERY)) {
             Ok(request) => return Some(request),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return None,

@@ -7,15 +7,16 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 
 use crate::checkpoint::log::CheckpointLog;
-use crate::checkpoint::manifest::{
-    Account, Checkpoint, Counts, ModelSchedule, Outlook, PartitionState, PublishFile, StateObject,
-};
+use crate::checkpoint::manifest::{Account, Checkpoint, Counts, Outlook, PartitionState, PublishFile, StateObject};
+use crate::checkpoint::schedule::ModelSchedule;
 use crate::checkpoint::state;
 use crate::domain::ids::{Epoch, Offset, PartitionId};
 use crate::domain::membership::Memberships;
 use crate::observe::vitals::Vitals;
 use crate::pipeline::PipelineError;
 use crate::pipeline::account::{PartitionReport, Report};
+use crate::pipeline::agreement::Change;
+use crate::pipeline::promotions::Promotions;
 use crate::pipeline::spec::Until;
 use crate::pipeline::staging::OUTBOX;
 use crate::pipeline::surroundings::Surroundings;
@@ -41,6 +42,10 @@ pub struct Committer {
     /// Of the last checkpoint.
     pub outlook: Outlook,
     pub models: Vec<ModelSchedule>,
+    /// Event time: up to where windows were published.
+    pub published: Option<i64>,
+    /// Looked after between two commits, where versions of models may take over.
+    pub promotions: Option<Arc<Promotions>>,
     /// Where the last checkpoint left the partitions.
     pub partitions: BTreeMap<String, PartitionState>,
     /// Where anomalies are sent.
@@ -56,6 +61,7 @@ impl Committer {
     pub fn commit(&mut self, epoch: Epoch, mut reports: Vec<Report>) -> Result<Arc<Checkpoint>, PipelineError> {
         reports.sort_by_key(|report| report.worker);
         let is_last = reports.iter().all(|report| report.is_last);
+        self.change(&reports);
         let mut partitions: Vec<PartitionReport> = Vec::new();
         let mut state = Vec::new();
         let mut parts = Vec::new();
@@ -120,6 +126,7 @@ impl Committer {
             ledger: ledger.ledger,
             chain: ledger.chain,
             models: self.models.clone(),
+            published: self.published,
         })?;
         self.send(&committed.checkpoint)?;
         let published = self.log.publish(&committed)?;
@@ -162,6 +169,18 @@ impl Committer {
             (_, true) if closes => Outlook::Closed,
             (_, true) => Outlook::Stopped,
             (_, false) => Outlook::Open,
+        }
+    }
+
+    /// What must never be written down wrong: all workers came to the same changes.
+    fn change(&mut self, reports: &[Report]) {
+        let agreed = |report: &Report| (report.changes.clone(), report.published);
+        assert!(reports.windows(2).all(|two| agreed(&two[0]) == agreed(&two[1])), "workers disagree: {reports:?}");
+        let Some(report) = reports.first() else { return };
+        self.published = self.published.max(report.published);
+        for Change { detector, version } in &report.changes {
+            let schedule = self.models.iter_mut().find(|schedule| schedule.detector == *detector);
+            schedule.expect("only detectors at work are changed").change(version.clone());
         }
     }
 

@@ -15,11 +15,13 @@ use timely::dataflow::operators::generic::operator::Operator;
 use crate::checkpoint::state;
 use crate::domain::ids::Epoch;
 use crate::pipeline::PipelineError;
+use crate::pipeline::agreement::Said;
 use crate::pipeline::parcel::{Item, Parcel};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::shared::Shared;
+use crate::pipeline::shelf::Follower;
 use crate::pipeline::watch::StageWatch;
-use crate::pipeline::watermarks::{Mark, Watermarks};
+use crate::pipeline::watermarks::Watermarks;
 use crate::stage::{Output, Stage, StatePart};
 
 const ENCODES: &str = "columns that were built in memory encode into memory";
@@ -29,7 +31,7 @@ struct Open {
     capability: Capability<u64>,
     /// Batches that came before the epoch was the oldest.
     waiting: Vec<RecordBatch>,
-    marks: Vec<Mark>,
+    said: Said,
 }
 
 /// A stage with its number (it names its state) and what it needs to know of the run.
@@ -38,6 +40,7 @@ pub struct Hosted {
     pub number: u16,
     pub plan: Plan,
     pub watermarks: Watermarks,
+    pub follower: Follower,
     pub watch: StageWatch,
     pub bound: Bound,
 }
@@ -75,8 +78,8 @@ impl Hosted {
         self.rows(output)
     }
 
-    fn end(&mut self, epoch: Epoch, marks: Vec<Mark>) -> Vec<Item> {
-        marks.into_iter().for_each(|mark| self.watermarks.apply(mark));
+    fn end(&mut self, epoch: Epoch, said: &Said) -> Vec<Item> {
+        said.marks.iter().for_each(|mark| self.watermarks.apply(*mark));
         let end = self.watermarks.end(epoch, self.plan.is_checkpoint(epoch));
         let mut output = Output::default();
         self.stage.on_epoch_end(end, &mut output);
@@ -93,6 +96,9 @@ impl Hosted {
             items.push(Item::Members { stage, memberships: self.stage.memberships() });
         }
         items.push(Item::Ended(end));
+        if let Some(takeover) = self.follower.end(epoch, said) {
+            self.stage.take_over(&takeover);
+        }
         items
     }
 
@@ -122,7 +128,7 @@ where
                 let epoch = open.entry(time).or_insert_with(|| Open {
                     capability: capability.retain(0),
                     waiting: Vec::new(),
-                    marks: Vec::new(),
+                    said: Said::default(),
                 });
                 for item in parcel.0.drain(..) {
                     match item {
@@ -130,7 +136,7 @@ where
                             output.session(&epoch.capability).give_container(&mut Parcel(hosted.fold(batch)));
                         }
                         Item::Events(batch) => epoch.waiting.push(batch),
-                        Item::Mark { mark, .. } => epoch.marks.push(mark),
+                        Item::Mark { .. } | Item::Proposal { .. } => epoch.said.hear(item),
                         other => unreachable!("no edge brings {other:?} to a stage"),
                     }
                 }
@@ -141,7 +147,7 @@ where
                 for batch in epoch.waiting {
                     output.session(&epoch.capability).give_container(&mut Parcel(hosted.fold(batch)));
                 }
-                output.session(&epoch.capability).give_container(&mut Parcel(hosted.end(Epoch(time), epoch.marks)));
+                output.session(&epoch.capability).give_container(&mut Parcel(hosted.end(Epoch(time), &epoch.said)));
             }
             if first_open > oldest && first_open != u64::MAX {
                 oldest = first_open;

@@ -22,7 +22,9 @@ use crate::pipeline::PipelineError;
 use crate::pipeline::intake::Intake;
 use crate::pipeline::parcel::{Item, Parcel};
 use crate::pipeline::plan::Plan;
+use crate::pipeline::promotions::Promotions;
 use crate::pipeline::shared::Shared;
+use crate::pipeline::shelf::Shelf;
 use crate::pipeline::surroundings::Surroundings;
 use crate::pipeline::watch::{SourceWatch, Uncommitted};
 use crate::pipeline::watermarks::Mark;
@@ -39,6 +41,8 @@ pub struct Clock {
     pub has_room: Cell<bool>,
     /// The epoch that this worker's source is in.
     pub epoch: Cell<u64>,
+    /// In this epoch the source may not read before all earlier ones are over everywhere.
+    pub barrier: Cell<Option<Epoch>>,
     pub uncommitted: RefCell<Uncommitted>,
 }
 
@@ -49,6 +53,7 @@ impl Default for Clock {
             slowest: Cell::new(EventTime::MIN),
             has_room: Cell::new(true),
             epoch: Cell::new(0),
+            barrier: Cell::new(None),
             uncommitted: RefCell::default(),
         }
     }
@@ -80,6 +85,9 @@ pub struct IngestSpec {
     pub clock: Rc<Clock>,
     pub progressed: Progressed,
     pub shared: Shared,
+    pub shelf: Arc<Shelf>,
+    /// Of worker 0 alone.
+    pub promotions: Option<Arc<Promotions>>,
 }
 
 /// The state of the operator on one worker.
@@ -160,9 +168,11 @@ impl Ingest {
         let Plan { epochs_ahead, checkpoints_ahead, checkpoint_epochs, .. } = self.spec.plan;
         let progressed = &self.spec.progressed;
         let uncommitted = epoch.0.saturating_sub(checkpoints_ahead * checkpoint_epochs);
+        let barrier = self.spec.clock.barrier.get().filter(|barrier| *barrier <= epoch);
+        let in_flight = epoch.0.saturating_sub(epochs_ahead).max(barrier.map_or(0, |barrier| barrier.0));
         let wait = if progressed.committed.less_than(&uncommitted) || !self.spec.clock.has_room.get() {
             Some(BEHIND_STORE)
-        } else if progressed.flow.less_than(&epoch.0.saturating_sub(epochs_ahead)) {
+        } else if progressed.flow.less_than(&in_flight) {
             Some(BEHIND_WINDOWS)
         } else {
             None
@@ -206,11 +216,16 @@ impl Ingest {
     fn end(&mut self, epoch: Epoch, is_done: bool, given: &mut Given) {
         let now = self.spec.shared.surroundings.now();
         let is_stopped = is_done && self.spec.shared.stop.is_requested();
-        let mark = Mark { is_done, is_stopped, ..self.intake.mark(now - self.throttled) };
+        let answer = self.spec.shelf.answer();
+        let mark = Mark { answer, is_done, is_stopped, ..self.intake.mark(now - self.throttled) };
         if self.spec.plan.is_checkpoint(epoch) {
             given.aside.extend(self.intake.close_accounts().into_iter().map(Item::Account));
         }
+        let proposal = self.spec.promotions.as_ref().filter(|_| !is_done).and_then(|promotions| promotions.announce());
         for target in 0..self.workers {
+            let proposal = proposal.iter().map(|proposal| Item::Proposal { target, proposal: proposal.clone() });
+            given.events.extend(proposal.clone());
+            given.aside.extend(proposal);
             given.events.push(Item::Mark { target, mark });
             given.aside.push(Item::Mark { target, mark });
         }

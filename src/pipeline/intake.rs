@@ -331,10 +331,11 @@ impl Intake {
 
     /// This worker's mark at the end of an epoch.
     pub fn mark(&self, now: Instant) -> Mark {
-        let (mut live, mut idle, mut reading) = (None, None, None);
         if self.until == Until::Redriven {
-            return Mark { source: self.worker, live, idle, reading, is_done: false, is_stopped: false };
+            return Mark::silent(self.worker);
         }
+        let (mut live, mut idle, mut reading) = (None, None, None);
+        let mut newest = EventTime::MIN;
         let lower = |least: &mut Option<EventTime>, watermark: EventTime| {
             *least = Some(least.map_or(watermark, |least| least.min(watermark)));
         };
@@ -345,8 +346,9 @@ impl Intake {
             if !is_idle && state.phase != Phase::Ended {
                 lower(&mut reading, watermark);
             }
+            newest = newest.max(state.admission.seen()).max(state.first);
         }
-        Mark { source: self.worker, live, idle, reading, is_done: false, is_stopped: false }
+        Mark { live, idle, reading, newest, ..Mark::silent(self.worker) }
     }
 
     /// Closes the accounts at a checkpoint. One that has ended has a last one, and no more.

@@ -5,6 +5,7 @@
 
 mod account;
 mod agree;
+mod agreement;
 mod assemble;
 mod commit;
 mod committer;
@@ -15,11 +16,14 @@ mod overseer;
 mod parcel;
 pub mod plan;
 mod pool;
+mod promotions;
 pub mod redrive;
 mod route;
 pub mod run;
+mod schedules;
 pub mod scored;
 mod shared;
+mod shelf;
 pub mod spec;
 mod staging;
 mod start;
@@ -70,11 +74,8 @@ pub enum PipelineError {
     #[error("process 0 reads `{name}`, which is not there for this process: all must see the same files")]
     FileMissing { name: String },
     /// For a person to solve: a matter of configuration.
-    #[error(
-        "the output was begun with model {was} for detector `{detector}`, and now it would be {is}: pin the version \
-         (model = \"models/{was}\"), or begin another output"
-    )]
-    ModelChanged { detector: String, was: String, is: String },
+    #[error(transparent)]
+    Model(Box<shelf::Unusable>),
     /// For a person to solve.
     #[error(
         "the output holds a replay that has ended, with all its windows closed, and `{partition}` has more to read: \
@@ -102,6 +103,12 @@ pub enum PipelineError {
     Incomplete { epoch: Epoch, reports: usize, workers: usize },
     #[error("the thread that commits is gone")]
     CommitterGone,
+}
+
+impl From<shelf::Unusable> for PipelineError {
+    fn from(error: shelf::Unusable) -> PipelineError {
+        PipelineError::Model(Box::new(error))
+    }
 }
 
 impl From<crate::scoring::scorer::ScoringError> for PipelineError {

@@ -19,6 +19,7 @@ use crate::domain::ids::PartitionId;
 use crate::domain::membership::Memberships;
 use crate::domain::table::{Rows, Table};
 use crate::pipeline::account::PartitionReport;
+use crate::pipeline::agreement::Proposal;
 use crate::pipeline::watermarks::Mark;
 use crate::stage::EpochEnd;
 
@@ -39,6 +40,8 @@ pub enum Item {
     Found { target: usize, id: PartitionId, name: String },
     /// The end of an epoch at one source worker, addressed to one worker.
     Mark { target: usize, mark: Mark },
+    /// A version of a model that is to take over, told to one worker before the mark of its epoch.
+    Proposal { target: usize, proposal: Proposal },
     /// The end of an epoch everywhere, as a stage met it; behind all that the stage gave in it.
     Ended(EpochEnd),
 }
@@ -54,6 +57,7 @@ impl Item {
             | Item::Account(_)
             | Item::Found { .. }
             | Item::Mark { .. }
+            | Item::Proposal { .. }
             | Item::Ended(_) => 1,
         }
     }
@@ -79,6 +83,7 @@ enum Head {
     Account(PartitionReport),
     Found(usize, PartitionId, String),
     Mark(usize, Mark),
+    Proposal(usize, Proposal),
     Ended(EpochEnd),
 }
 
@@ -158,6 +163,7 @@ fn encode(items: &[Item]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
             Item::Account(account) => Head::Account(account.clone()),
             Item::Found { target, id, name } => Head::Found(*target, *id, name.clone()),
             Item::Mark { target, mark } => Head::Mark(*target, *mark),
+            Item::Proposal { target, proposal } => Head::Proposal(*target, proposal.clone()),
             Item::Ended(end) => Head::Ended(*end),
         });
         let batch = match item {
@@ -167,9 +173,12 @@ fn encode(items: &[Item]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
                 bodies.extend_from_slice(bytes.as_deref().unwrap_or_default());
                 continue;
             }
-            Item::Members { .. } | Item::Account(_) | Item::Found { .. } | Item::Mark { .. } | Item::Ended(_) => {
-                continue;
-            }
+            Item::Members { .. }
+            | Item::Account(_)
+            | Item::Found { .. }
+            | Item::Mark { .. }
+            | Item::Proposal { .. }
+            | Item::Ended(_) => continue,
         };
         let compact = compact(batch)?;
         let mut writer = StreamWriter::try_new(&mut bodies, &compact.schema())?;
@@ -202,6 +211,7 @@ fn decode(bytes: &[u8]) -> Result<Vec<Item>, Box<dyn std::error::Error>> {
                 Head::Account(account) => Item::Account(account),
                 Head::Found(target, id, name) => Item::Found { target, id, name },
                 Head::Mark(target, mark) => Item::Mark { target, mark },
+                Head::Proposal(target, proposal) => Item::Proposal { target, proposal },
                 Head::Ended(end) => Item::Ended(end),
             })
         })
@@ -242,6 +252,8 @@ mod tests {
 
     use super::*;
     use crate::domain::time::EventTime;
+    use crate::pipeline::agreement::Answer;
+    use crate::storage::digest::Sha256;
 
     #[test]
     fn a_parcel_survives_the_wire_with_its_record_count() {
@@ -251,13 +263,15 @@ mod tests {
             ("number", Arc::new(Int64Array::from(vec![Some(1), None, Some(3)])) as ArrayRef),
         ])
         .unwrap();
-        let mark =
-            Mark { source: 1, live: Some(EventTime(5)), idle: None, reading: None, is_done: true, is_stopped: false };
+        let mark = Mark { live: Some(EventTime(5)), answer: Answer::Ready(4), is_done: true, ..Mark::silent(1) };
+        let (detector, version) = ("flow".to_owned(), "iomt/2".to_owned());
+        let proposal = Proposal { number: 4, detector, version, sha256: Sha256::of(b"2") };
         let state = bytes::Bytes::from_static(b"any bytes");
         let (publish, retain) = (EventTime(7), EventTime::MIN);
         let end = EpochEnd { epoch: crate::domain::ids::Epoch(4), is_checkpoint: true, publish, retain };
         let parcel = Parcel(vec![
             Item::Events(batch.slice(0, 1)),
+            Item::Proposal { target: 3, proposal: proposal.clone() },
             Item::Mark { target: 3, mark },
             Item::Ended(end),
             Item::Rows(Rows { table: Table::Windows(2), batch: batch.clone() }),
@@ -274,6 +288,7 @@ mod tests {
         match &back.0[..] {
             [
                 Item::Events(events),
+                Item::Proposal { target: 3, proposal: proposed },
                 Item::Mark { target: 3, mark: marked },
                 Item::Ended(ended),
                 Item::Rows(Rows { table: Table::Windows(2), batch: rows }),
@@ -284,7 +299,7 @@ mod tests {
                 assert_eq!((events, more), (&batch.slice(0, 1), &batch.slice(1, 1)));
                 assert_eq!((rows, bytes), (&batch, &state));
                 assert_eq!((&written[..], &kept[..]), ("progress", "panes-1"));
-                assert_eq!((marked, ended), (&mark, &end));
+                assert_eq!((proposed, marked, ended), (&proposal, &mark, &end));
             }
             other => panic!("{other:?}"),
         }

@@ -71,7 +71,9 @@ impl Distributor<Parcel> for Route {
                 Item::Events(batch) => {
                     self.split(&batch).into_iter().map(|(worker, batch)| (worker, Item::Events(batch))).collect()
                 }
-                Item::Found { target, .. } | Item::Mark { target, .. } => vec![(target, item)],
+                Item::Found { target, .. } | Item::Mark { target, .. } | Item::Proposal { target, .. } => {
+                    vec![(target, item)]
+                }
                 Item::Rows(_) | Item::State { .. } | Item::Members { .. } | Item::Account(_) | Item::Ended(_) => {
                     vec![(self.worker, item)]
                 }

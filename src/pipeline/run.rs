@@ -154,6 +154,10 @@ fn work(
     if start.terms != Terms::of(spec) {
         return Err(PipelineError::OtherTerms);
     }
+    for detecting in &spec.detectors {
+        let name = &detecting.spec.name;
+        shared.metrics.detector_is_loaded(name, start.models.iter().any(|schedule| schedule.detector == *name));
+    }
     let committer = committer.lock().unwrap_or_else(PoisonError::into_inner).take();
     let assembly = Assembly { spec, process, start: &start, shared, share };
     let (clock, progressed) = assembly.build(worker, committer)?;

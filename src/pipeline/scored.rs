@@ -1,20 +1,30 @@
 //! Detectors in the flow: on events where they were decoded, on windows as they are published.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::Operator;
 
+use crate::domain::ids::Epoch;
 use crate::domain::membership::Memberships;
 use crate::domain::table::{Rows, Table};
-use crate::observe::metrics::DetectorMetrics;
+use crate::observe::metrics::{DetectorMetrics, Metrics};
+use crate::pipeline::agreement::Said;
+use crate::pipeline::ingest::Clock;
 use crate::pipeline::parcel::{Item, Parcel};
+use crate::pipeline::route::route;
+use crate::pipeline::shelf::Follower;
 use crate::scoring::history::{History, is_of_history};
-use crate::scoring::scorer::Scorer;
-use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage, StatePart, StateSize};
+use crate::scoring::scheduled::ScheduledScorer;
+use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage, StatePart, StateSize, Takeover};
 use crate::windows::group_hash::GroupHash;
 
 /// Which scored events are stored.
@@ -28,23 +38,45 @@ pub enum EventsKept {
 
 /// A detector in the flow, and what is counted of it.
 pub struct Counted {
-    pub scorer: Scorer,
-    pub metrics: DetectorMetrics,
+    pub scorer: ScheduledScorer,
+    metrics: Arc<Metrics>,
+    /// By the version of the model.
+    counted: BTreeMap<String, DetectorMetrics>,
 }
 
-/// A table's rows through every detector on it: the rows with their scores, and the anomalies.
-fn score(scorers: &mut [Counted], table: Table, batch: RecordBatch, history: Option<&History>) -> (Rows, Vec<Rows>) {
-    let mut anomalies = Vec::new();
-    let mut rows = batch;
-    for Counted { scorer, metrics } in scorers {
-        let scored = scorer.score(rows, history);
-        rows = scored.batch;
-        metrics.scored.inc_by((rows.num_rows() - scored.unscored) as u64);
-        metrics.unscored.inc_by(scored.unscored as u64);
-        metrics.anomalies.inc_by(scored.anomalies.as_ref().map_or(0, RecordBatch::num_rows) as u64);
-        anomalies.extend(scored.anomalies.map(|batch| Rows { table: Table::Anomalies, batch }));
+impl Counted {
+    pub fn new(scorer: ScheduledScorer, metrics: Arc<Metrics>) -> Counted {
+        Counted { scorer, metrics, counted: BTreeMap::new() }
     }
-    (Rows { table, batch: rows }, anomalies)
+
+    /// The rows with their scores, in a batch for each version that has a part in them; the anomalies among them.
+    fn score(&mut self, batch: RecordBatch, history: Option<&History>, anomalies: &mut Vec<Rows>) -> Vec<RecordBatch> {
+        let mut batches = Vec::new();
+        for (version, scored) in self.scorer.score(batch, history) {
+            let metrics = match self.counted.get(&version) {
+                Some(metrics) => metrics,
+                None => {
+                    let metrics = self.metrics.detector(self.scorer.name(), &version);
+                    self.counted.entry(version).or_insert(metrics)
+                }
+            };
+            metrics.scored.inc_by((scored.batch.num_rows() - scored.unscored) as u64);
+            metrics.unscored.inc_by(scored.unscored as u64);
+            metrics.anomalies.inc_by(scored.anomalies.as_ref().map_or(0, RecordBatch::num_rows) as u64);
+            anomalies.extend(scored.anomalies.map(|batch| Rows { table: Table::Anomalies, batch }));
+            batches.push(scored.batch);
+        }
+        batches
+    }
+}
+
+/// Rows through every detector on them: with their scores, and the anomalies.
+fn score(scorers: &mut [Counted], batch: RecordBatch, history: Option<&History>) -> (Vec<RecordBatch>, Vec<Rows>) {
+    let (mut batches, mut anomalies) = (vec![batch], Vec::new());
+    for counted in scorers {
+        batches = batches.into_iter().flat_map(|batch| counted.score(batch, history, &mut anomalies)).collect();
+    }
+    (batches, anomalies)
 }
 
 /// The rows that a detector calls an anomaly; a null score calls nothing.
@@ -61,33 +93,87 @@ fn anomalous(batch: &RecordBatch, flags: &[usize]) -> RecordBatch {
     filter_record_batch(batch, &BooleanArray::new(keep, None)).expect("one flag a row")
 }
 
-/// Scores events in place: no exchange, for a detector on events has no state.
+/// What scores events, and what is kept of them.
+pub struct ScoredEvents {
+    pub scorers: Vec<Counted>,
+    pub kept: EventsKept,
+    pub follower: Follower,
+    /// Where the source of this worker looks before it reads.
+    pub clock: Rc<Clock>,
+}
+
+impl ScoredEvents {
+    fn score(&mut self, batch: RecordBatch, items: &mut Vec<Item>) {
+        let (batches, anomalies) = score(&mut self.scorers, batch, None);
+        items.extend(anomalies.into_iter().map(Item::Rows));
+        for batch in batches {
+            let batch = match self.kept {
+                EventsKept::All => batch,
+                EventsKept::Anomalies => {
+                    let flags = flag_columns(&batch, &self.scorers);
+                    anomalous(&batch, &flags)
+                }
+                EventsKept::None => continue,
+            };
+            if batch.num_rows() > 0 {
+                items.push(Item::Rows(Rows { table: Table::Events, batch }));
+            }
+        }
+    }
+
+    /// An epoch is over on every worker.
+    fn end(&mut self, epoch: Epoch, said: &Said) {
+        if let Some(takeover) = self.follower.end(epoch, said) {
+            self.scorers.iter_mut().for_each(|counted| counted.scorer.take_over(&takeover));
+        }
+        // One that was passed holds nobody back.
+        self.clock.barrier.set(self.follower.agreement.begins().or(self.clock.barrier.get()));
+    }
+}
+
+/// Scores events in place: no exchange, for a detector on events has no state. What the workers say of models comes `aside`, to each of
+/// them.
 pub fn score_events<'scope>(
     events: Stream<'scope, u64, Parcel>,
-    mut scorers: Vec<Counted>,
-    kept: EventsKept,
+    aside: Stream<'scope, u64, Parcel>,
+    mut scored: ScoredEvents,
 ) -> Stream<'scope, u64, Parcel> {
-    let mut flags: Option<Vec<usize>> = None;
-    events.unary::<CapacityContainerBuilder<Parcel>, _, _, _>(Pipeline, "ScoreEvents", move |_initial, _info| {
-        move |input, output| {
-            input.for_each(|capability, parcel| {
-                let mut items = Vec::new();
-                for item in parcel.0.drain(..) {
-                    let Item::Events(batch) = item else { continue };
-                    let (mut rows, anomalies) = score(&mut scorers, Table::Events, batch, None);
-                    items.extend(anomalies.into_iter().map(Item::Rows));
-                    if kept == EventsKept::Anomalies {
-                        let flags = flags.get_or_insert_with(|| flag_columns(&rows.batch, &scorers));
-                        rows.batch = anomalous(&rows.batch, flags);
+    let words = route(events.scope().index(), None);
+    events.binary_frontier::<_, CapacityContainerBuilder<Parcel>, _, _, _, _>(
+        aside,
+        Pipeline,
+        words,
+        "ScoreEvents",
+        move |_initial, _info| {
+            // Invariant: an epoch's capability is held until what was said in it is known here.
+            let mut open: BTreeMap<u64, (Capability<u64>, Said)> = BTreeMap::new();
+            move |(events, _), (aside, aside_frontier), output| {
+                aside.for_each(|capability, parcel| {
+                    for item in parcel.0.drain(..) {
+                        let is_said = matches!(item, Item::Mark { .. } | Item::Proposal { .. });
+                        if is_said {
+                            let open = open.entry(*capability.time());
+                            open.or_insert_with(|| (capability.retain(0), Said::default())).1.hear(item);
+                        }
                     }
-                    if kept != EventsKept::None && rows.batch.num_rows() > 0 {
-                        items.push(Item::Rows(rows));
-                    }
+                });
+                let first_open = aside_frontier.frontier().iter().min().copied().unwrap_or(u64::MAX);
+                while let Some(entry) = open.first_entry().filter(|entry| *entry.key() < first_open) {
+                    let (epoch, (_capability, said)) = entry.remove_entry();
+                    scored.end(Epoch(epoch), &said);
                 }
-                output.session(&capability).give_container(&mut Parcel(items));
-            });
-        }
-    })
+                events.for_each(|capability, parcel| {
+                    let mut items = Vec::new();
+                    for item in parcel.0.drain(..) {
+                        if let Item::Events(batch) = item {
+                            scored.score(batch, &mut items);
+                        }
+                    }
+                    output.session(&capability).give_container(&mut Parcel(items));
+                });
+            }
+        },
+    )
 }
 
 fn flag_columns(batch: &RecordBatch, scorers: &[Counted]) -> Vec<usize> {
@@ -131,8 +217,8 @@ impl<S: Stage> ScoredWindows<S> {
 
     fn leave(&mut self, rows: RecordBatch, output: &mut Output) {
         let history = self.past.as_ref().map(|past| &past.history);
-        let (rows, anomalies) = score(&mut self.scorers, self.table, rows, history);
-        output.push(rows);
+        let (batches, anomalies) = score(&mut self.scorers, rows, history);
+        batches.into_iter().for_each(|batch| output.push(Rows { table: self.table, batch }));
         anomalies.into_iter().for_each(|rows| output.push(rows));
     }
 }
@@ -171,6 +257,10 @@ impl<S: Stage> Stage for ScoredWindows<S> {
         // Without a detector that looks back, what was remembered is forgotten.
         let Some(Remembered { history, hash }) = &mut self.past else { return Ok(()) };
         history.restore(&of_history, |rows| hash.of_rows(rows).iter().map(|hash| share.holds(*hash)).collect())
+    }
+
+    fn take_over(&mut self, takeover: &Takeover) {
+        self.scorers.iter_mut().for_each(|counted| counted.scorer.take_over(takeover));
     }
 
     fn size(&self) -> StateSize {

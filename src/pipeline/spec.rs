@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checkpoint::decide::{Identity, source_of_topics};
+use crate::checkpoint::schedule::ModelSchedule;
 use crate::domain::detector::DetectorSpec;
 use crate::domain::schema::EventSchema;
 use crate::domain::watermark::WatermarkSpec;
-use crate::models::model::RegisteredModel;
+use crate::models::versions::Versions;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::redrive::RedriveSpec;
 use crate::pipeline::scored::EventsKept;
@@ -30,7 +31,9 @@ pub struct PipelineSpec {
     pub events: EventSchema,
     pub watermark: WatermarkSpec,
     pub windows: Vec<WindowSpec>,
-    pub detectors: Vec<LoadedDetector>,
+    pub detectors: Vec<Detecting>,
+    /// Which versions score what, where that is given; else the version in force scores everything, and what is promoted later takes over.
+    pub schedules: Vec<ModelSchedule>,
     pub output: OutputSpec,
     pub plan: Plan,
     /// How long nothing may move before the process ends itself.
@@ -66,11 +69,20 @@ pub enum Until {
     Redriven,
 }
 
-/// A detector with the version of its model that is in force.
+/// A detector, and where the versions of its model are.
 #[derive(Clone, Debug)]
-pub struct LoadedDetector {
+pub struct Detecting {
     pub spec: DetectorSpec,
-    pub model: Arc<RegisteredModel>,
+    pub versions: Arc<dyn Versions>,
+    pub without_model: WithoutModel,
+}
+
+/// What becomes of a run whose detector has no model at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutModel {
+    Stop,
+    /// It goes on without the detector, and says so.
+    GoOn,
 }
 
 /// Where rows go.
@@ -95,6 +107,16 @@ pub struct Cluster {
     pub process: usize,
     /// `host:port` of every process, in their order; empty for one process.
     pub addresses: Vec<String>,
+}
+
+impl Until {
+    /// Whether a version that is promoted meanwhile takes over. What was recorded is scored by the versions that it began with.
+    pub fn heeds_promotions(self) -> bool {
+        match self {
+            Until::Stopped | Until::CaughtUp => true,
+            Until::Closed | Until::Redriven => false,
+        }
+    }
 }
 
 impl PipelineSpec {

@@ -20,15 +20,19 @@ use crate::checkpoint::places::Generation;
 use crate::checkpoint::state;
 use crate::domain::ids::Epoch;
 use crate::domain::table::{Rows, Table};
+use crate::domain::time::EventTime;
 use crate::observe::metrics::{Metrics, Part};
 use crate::observe::vitals::Phase;
 use crate::pipeline::PipelineError;
 use crate::pipeline::account::Report;
+use crate::pipeline::agreement::{Outcome, Said};
 use crate::pipeline::ingest::Clock;
 use crate::pipeline::parcel::{Item, Parcel};
 use crate::pipeline::plan::Plan;
+use crate::pipeline::promotions::Promotions;
 use crate::pipeline::route::route;
 use crate::pipeline::shared::Shared;
+use crate::pipeline::shelf::Follower;
 use crate::pipeline::surroundings::Surroundings;
 use crate::pipeline::watermarks::Watermarks;
 use crate::sinks::parquet::{Object, Publication, TableSink};
@@ -50,6 +54,9 @@ pub struct StagingSpec {
     pub generation: Generation,
     pub plan: Plan,
     pub watermarks: Watermarks,
+    pub follower: Follower,
+    /// Of worker 0 alone.
+    pub promotions: Option<Arc<Promotions>>,
     /// The names of the stages, by their number.
     pub stages: Vec<String>,
     /// Anomalies also go to Kafka.
@@ -89,6 +96,7 @@ impl Staging {
                 self.spec.sink.name_partition(*id, name);
             }
         }
+        let mut said = Said::default();
         for item in items {
             match item {
                 Item::Rows(rows) => self.rows(epoch, rows)?,
@@ -98,16 +106,36 @@ impl Staging {
                 }
                 Item::Account(report) => self.report.partitions.push(report),
                 Item::Found { .. } | Item::Ended(_) => {}
-                Item::Mark { mark, .. } => self.spec.watermarks.apply(mark),
+                Item::Mark { mark, .. } => {
+                    self.spec.watermarks.apply(mark);
+                    said.marks.push(mark);
+                }
+                Item::Proposal { .. } => said.hear(item),
                 Item::Events(_) => unreachable!("no edge brings events here: they become rows first"),
             }
         }
         let end = self.spec.watermarks.end(epoch, self.spec.plan.is_checkpoint(epoch));
+        self.report.published = known_published(end.publish);
+        self.agree(epoch, &said);
         self.clock.slowest.set(self.spec.watermarks.slowest());
         self.metrics.progress.set_watermark(end.publish);
         self.metrics.vitals.reach(Phase::Flowing);
         self.held.set(self.spec.sink.held_bytes());
         Ok(())
+    }
+
+    /// What the workers said of models: heard of here, and noted for the manifest.
+    fn agree(&mut self, epoch: Epoch, said: &Said) {
+        if let Some(proposal) = &said.proposal {
+            self.spec.follower.shelf.prepare(proposal);
+        }
+        let Some(outcome) = self.spec.follower.agreement.end(epoch, said) else { return };
+        if let Outcome::Changed(change) = &outcome {
+            self.report.changes.push(change.clone());
+        }
+        if let Some(promotions) = &self.spec.promotions {
+            promotions.settle(&outcome, self.surroundings.now());
+        }
     }
 
     fn rows(&mut self, epoch: Epoch, rows: Rows) -> Result<(), PipelineError> {
@@ -162,6 +190,11 @@ impl Staging {
         }
         Ok((report, std::mem::take(&mut self.pending)))
     }
+}
+
+/// None before the first; `MAX` stays, for then every window is published.
+fn known_published(publish: EventTime) -> Option<i64> {
+    (publish != EventTime::MIN).then_some(publish.0)
 }
 
 /// Whether everything of the checkpoint is durable; an upload that failed for good is an error.

@@ -9,12 +9,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::decide::Identity;
-use crate::checkpoint::log::CheckpointLog;
+use crate::checkpoint::log::{CheckpointLog, Opened as OpenedLog};
 use crate::checkpoint::manifest::{
-    Account, Checkpoint, ModelFrom, ModelSchedule, Outlook, PartitionState, Sequence, StagedRows, StateObject,
-    TableAccount,
+    Account, Checkpoint, Outlook, PartitionState, Sequence, StagedRows, StateObject, TableAccount,
 };
 use crate::checkpoint::places::Generation;
+use crate::checkpoint::schedule::ModelSchedule;
 use crate::decode::{Decode, Decoder};
 use crate::domain::ids::{Epoch, Offset, PartitionId};
 use crate::domain::time::{EventTime, micros};
@@ -22,8 +22,11 @@ use crate::pipeline::PipelineError;
 use crate::pipeline::committer::Committer;
 use crate::pipeline::intake::{Begin, Intake};
 use crate::pipeline::pool::DecodePool;
+use crate::pipeline::promotions::Promotions;
 use crate::pipeline::redrive::Redrive;
+use crate::pipeline::schedules;
 use crate::pipeline::shared::Shared;
+use crate::pipeline::shelf::Shelf;
 use crate::pipeline::spec::{PipelineSpec, SourceSpec, Until};
 use crate::sinks::ledger::LedgerSink;
 use crate::sinks::parquet::Writer;
@@ -41,6 +44,8 @@ const PROBE_LONGEST: Duration = Duration::from_secs(600);
 pub struct Process {
     pub storage: Storage,
     pub source: Source,
+    pub shelf: Arc<Shelf>,
+    pub promotions: Arc<Promotions>,
 }
 
 /// The source as a process sees it.
@@ -70,7 +75,23 @@ impl Process {
             SourceSpec::Given(given) => Source::Given(Arc::clone(given)),
         };
         let storage = shared.surroundings.store(&spec.output)?;
-        Ok(Process { storage, source })
+        let shelf = Arc::<Shelf>::default();
+        let promotions = Arc::new(Promotions::new(Arc::clone(&shelf), Arc::clone(&shared.metrics)));
+        Ok(Process { storage, source, shelf, promotions })
+    }
+
+    /// Claims the output, unless the models that would score cannot.
+    fn claim(
+        &self,
+        spec: &PipelineSpec,
+        identity: &Identity,
+    ) -> Result<(OpenedLog, Vec<ModelSchedule>), PipelineError> {
+        let mut models = Vec::new();
+        let opened = CheckpointLog::open_unless(self.storage.clone(), identity.clone(), |resume| {
+            models = schedules::schedules(spec, resume)?;
+            self.shelf.begin_anew(spec, &models).map_err(PipelineError::from)
+        })?;
+        Ok((opened, models))
     }
 
     /// Whether the output can be written, and written once.
@@ -93,6 +114,10 @@ pub struct Start {
     pub partitions: BTreeMap<String, PartitionState>,
     pub state: Vec<StateObject>,
     pub staged: Vec<StagedRows>,
+    /// Of the detectors at work.
+    pub models: Vec<ModelSchedule>,
+    /// No event was accepted, and no window published, behind this time.
+    pub newest: EventTime,
     /// The time of each file's first event, by name, where there is one.
     pub firsts: BTreeMap<String, i64>,
     /// Where a bounded run of Kafka ends, by partition id.
@@ -105,21 +130,17 @@ pub struct Terms {
     version: String,
     /// Of everything that decides what is computed and when.
     meaning: Sha256,
-    models: BTreeMap<String, String>,
 }
 
 impl Terms {
     pub fn of(spec: &PipelineSpec) -> Terms {
-        let models =
-            spec.detectors.iter().map(|detector| (detector.spec.name.clone(), detector.model.version.to_string()));
+        // Models are told apart by their digests, and which are in force process 0 alone says.
+        let detectors: Vec<_> = spec.detectors.iter().map(|one| (&one.spec.name, &one.spec.input)).collect();
         // No account of a broker or a store is in these. The same build writes the same value the same way.
         let meaning = (&spec.name, spec.source_identity(), spec.until, &spec.events, &spec.watermark, &spec.windows);
-        let meaning = format!("{meaning:?} {:?} {:?} {:?}", spec.plan, spec.output.events, spec.configuration);
-        Terms {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            meaning: Sha256::of(meaning.as_bytes()),
-            models: models.collect(),
-        }
+        let meaning =
+            format!("{meaning:?} {detectors:?} {:?} {:?} {:?}", spec.plan, spec.output.events, spec.configuration);
+        Terms { version: env!("CARGO_PKG_VERSION").to_owned(), meaning: Sha256::of(meaning.as_bytes()) }
     }
 }
 
@@ -139,7 +160,7 @@ impl Start {
 pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result<(Start, Committer), PipelineError> {
     process.probe(spec, shared)?;
     let identity = Identity::from(spec);
-    let opened = CheckpointLog::open(process.storage.clone(), identity.clone())?;
+    let (opened, models) = process.claim(spec, &identity)?;
     process.storage.sweep_probes(shared.surroundings.wall().0 - micros(PROBE_LONGEST))?;
     // Once running, a store that is away is waited for.
     let patience = shared.surroundings.patience();
@@ -152,10 +173,6 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
     }
     let opened = spec.output.kafka.as_ref().map(|output| shared.surroundings.anomalies(output)).transpose()?;
     let (anomalies, sent) = opened.map_or((None, None), |(topic, sent)| (Some(topic), sent));
-    let terms = Terms::of(spec);
-    if let Some(checkpoint) = &resume {
-        refuse_other_models(checkpoint, &terms)?;
-    }
     let writer = Writer { generation: log.generation(), worker: 0 };
     let partitions = resume.as_deref().map_or_else(BTreeMap::new, by_name);
     let mut committer = Committer {
@@ -166,7 +183,9 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
         until: spec.until,
         dropped: resume.as_deref().map_or_else(BTreeMap::new, |checkpoint| dropped(spec, checkpoint)),
         outlook: resume.as_ref().map_or(Outlook::Open, |checkpoint| checkpoint.outlook),
-        models: schedule(&terms),
+        models: schedules::kept(resume.as_deref(), &models),
+        published: resume.as_ref().and_then(|checkpoint| checkpoint.published),
+        promotions: spec.until.heeds_promotions().then(|| Arc::clone(&process.promotions)),
         partitions: partitions.clone(),
         anomalies,
         group: group(spec, process),
@@ -180,7 +199,7 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
     refuse_finished(spec, process, &partitions, &sources)?;
     let last = resume.as_ref().map_or(0, |checkpoint| checkpoint.epoch.0);
     let start = Start {
-        terms,
+        terms: Terms::of(spec),
         sources,
         generation: writer.generation.0.0,
         // The topic of anomalies may have seen an output that is gone: what is sent now must not look like what was sent then.
@@ -188,6 +207,8 @@ pub fn decide(spec: &PipelineSpec, process: &Process, shared: &Shared) -> Result
         partitions,
         state: resume.as_ref().map_or_else(Vec::new, |checkpoint| checkpoint.state.clone()),
         staged: resume.as_ref().map_or_else(Vec::new, |checkpoint| checkpoint.staged.clone()),
+        models,
+        newest: resume.as_ref().map_or(EventTime::MIN, |checkpoint| checkpoint.newest()),
         firsts: firsts(spec, process)?,
         ends: ends(spec, process)?,
     };
@@ -217,28 +238,6 @@ fn dropped(spec: &PipelineSpec, checkpoint: &Checkpoint) -> BTreeMap<String, u64
         _ => None,
     });
     open.filter(|(table, open)| *open > 0 && is_gone(table)).collect()
-}
-
-/// The versions of models that this run scores with.
-fn schedule(terms: &Terms) -> Vec<ModelSchedule> {
-    let one = |(detector, version): (&String, &String)| ModelSchedule {
-        detector: detector.clone(),
-        versions: vec![ModelFrom { from: i64::MIN, version: version.clone() }],
-    };
-    terms.models.iter().map(one).collect()
-}
-
-/// A score names the model that gave it, and a correction must get the same one: a version does not change within an output.
-fn refuse_other_models(checkpoint: &Checkpoint, terms: &Terms) -> Result<(), PipelineError> {
-    for ModelSchedule { detector, versions } in &checkpoint.models {
-        if let (Some(was), Some(is)) = (versions.last(), terms.models.get(detector))
-            && was.version != *is
-        {
-            let (detector, was, is) = (detector.clone(), was.version.clone(), is.clone());
-            return Err(PipelineError::ModelChanged { detector, was, is });
-        }
-    }
-    Ok(())
 }
 
 /// Every partition with its id, in the order of ids. One that was met before keeps its id, for ties between equal times go by it;

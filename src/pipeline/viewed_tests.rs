@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use timely::dataflow::InputHandle;
 
 use super::*;
+use crate::checkpoint::schedule::{ModelFrom, ModelSchedule};
 use crate::domain::detector::{DetectorInput, DetectorSpec};
 use crate::domain::schema::{EventSchema, FieldKind, FieldSpec, KeySource, TimeSource};
 use crate::domain::time::EventTime;
@@ -24,16 +25,19 @@ use crate::models::model::{Model, ModelParts, ModelVersion, RegisteredModel, Thr
 use crate::models::network::{Layer, Network, Tensor};
 use crate::observe::metrics::Metrics;
 use crate::observe::stop::StopSignal;
+use crate::pipeline::agreement::Agreement;
 use crate::pipeline::host::{Bound, Hosted, host};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::route::{Split, route};
 use crate::pipeline::scored::{Counted, ScoredWindows};
 use crate::pipeline::shared::Shared;
+use crate::pipeline::shelf::Follower;
 use crate::pipeline::surroundings::Machine;
 use crate::pipeline::watch::StageWatch;
 use crate::pipeline::watermarks::{Mark, Watermarks};
-use crate::scoring::scorer::Scorer;
+use crate::scoring::scheduled::ScheduledScorer;
 use crate::stage::{Share, Stage};
+use crate::storage::digest::Sha256;
 use crate::views::judge::restored;
 use crate::windows::Windows;
 use crate::windows::group_hash::GroupHash;
@@ -139,7 +143,7 @@ fn model(threshold: f64) -> Arc<RegisteredModel> {
 }
 
 /// The window's stage with its detectors, and what follows their anomalies.
-fn stages(metrics: &Metrics, state: &BTreeMap<u16, Vec<RecordBatch>>, share: Share) -> (Box<dyn Stage>, Judged) {
+fn stages(metrics: &Arc<Metrics>, state: &BTreeMap<u16, Vec<RecordBatch>>, share: Share) -> (Box<dyn Stage>, Judged) {
     let windows = Windows::new(&window(), &event_schema().arrow(), Table::Windows(WINDOWS)).unwrap();
     let mut schema = windows.schema();
     let scorers: Vec<Counted> = DETECTORS
@@ -147,9 +151,11 @@ fn stages(metrics: &Metrics, state: &BTreeMap<u16, Vec<RecordBatch>>, share: Sha
         .map(|(name, threshold)| {
             let input = DetectorInput::Windows("by_device".to_owned());
             let spec = DetectorSpec { name: (*name).to_owned(), model: "still".to_owned(), input };
-            let scorer = Scorer::new(&spec, model(*threshold), &schema).unwrap();
+            let schedule = ModelSchedule::of(name, ModelFrom::always("still/1", Sha256::of(b"still")));
+            let models = [("still/1".to_owned(), model(*threshold))].into();
+            let scorer = ScheduledScorer::new(&spec, schedule, models, &schema).unwrap();
             schema = scorer.schema();
-            Counted { scorer, metrics: metrics.detector(name, "still/1") }
+            Counted::new(scorer, Arc::clone(metrics))
         })
         .collect();
     let cleared = DETECTORS.iter().map(|(name, _)| Cleared::new(name, &schema).unwrap()).collect();
@@ -171,7 +177,7 @@ fn flow(story: &Story, workers: usize, before: &Output, (from, to): (u64, u64)) 
     let config = timely::Config::process(workers);
     let guards = timely::execute(config, move |worker| {
         let share = Share { worker: worker.index(), workers: worker.peers() };
-        let metrics = Metrics::new("test");
+        let metrics = Arc::new(Metrics::new("test"));
         let (stage, judged) = stages(&metrics, &state, share);
         let plan = Plan::new(Duration::from_millis(1), Duration::from_millis(story.checkpoint_epochs));
         let watermarks = Watermarks::new(share.workers, Duration::MAX);
@@ -183,7 +189,9 @@ fn flow(story: &Story, workers: usize, before: &Output, (from, to): (u64, u64)) 
         let split = Split { columns: (0..5).collect(), hashes };
         let shared = Shared::new(StopSignal::default(), Arc::new(Metrics::new("test")), Arc::new(Machine));
         let bound = Bound { window: "by_device".into(), groups_max: usize::MAX, workers: share.workers, shared };
-        let hosted = Hosted { stage, number: WINDOWS, plan, watermarks, watch, bound };
+        let agreement = Agreement::new(share.workers, plan.epochs_ahead, EventTime::MIN);
+        let follower = Follower { agreement, shelf: Arc::default() };
+        let hosted = Hosted { stage, number: WINDOWS, plan, watermarks, follower, watch, bound };
         let collected = collected.clone();
         let mut input = InputHandle::<u64, CapacityContainerBuilder<Parcel>>::new();
         let probe = worker.dataflow(|scope| {
@@ -210,7 +218,7 @@ fn flow(story: &Story, workers: usize, before: &Output, (from, to): (u64, u64)) 
             }
             let live = Some(EventTime(*watermark));
             let (source, is_done) = (share.worker, epoch == to);
-            let mark = Mark { source, live, idle: None, reading: live, is_done, is_stopped: false };
+            let mark = Mark { live, reading: live, is_done, ..Mark::silent(source) };
             let marks = (0..share.workers).map(|target| Item::Mark { target, mark });
             input.send_batch(&mut Parcel(marks.collect()));
             input.advance_to(epoch + 1);

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::Epoch;
 use crate::domain::time::EventTime;
+use crate::pipeline::agreement::Answer;
 use crate::stage::EpochEnd;
 
 /// The end of an epoch at one source worker.
@@ -19,10 +20,30 @@ pub struct Mark {
     pub idle: Option<EventTime>,
     /// The least watermark of those that still have something to read: what others may not run too far ahead of.
     pub reading: Option<EventTime>,
+    /// Nothing that it has read, and no watermark of its partitions, is behind this time.
+    pub newest: EventTime,
+    /// What its process says of the newest proposal.
+    pub answer: Answer,
     /// Nothing will come of this worker after this epoch.
     pub is_done: bool,
     /// It was told to stop, and so should the others.
     pub is_stopped: bool,
+}
+
+impl Mark {
+    /// Of a source that holds nothing back and moves nothing.
+    pub fn silent(source: usize) -> Mark {
+        Mark {
+            source,
+            live: None,
+            idle: None,
+            reading: None,
+            newest: EventTime::MIN,
+            answer: Answer::None,
+            is_done: false,
+            is_stopped: false,
+        }
+    }
 }
 
 /// What all source workers said last.
@@ -84,14 +105,7 @@ mod tests {
         let mut watermarks = Watermarks::new(2, Duration::from_secs(100));
         let mut end = watermarks.end(Epoch(0), false);
         for (source, live, idle) in marks {
-            watermarks.apply(Mark {
-                source: *source,
-                live: *live,
-                idle: *idle,
-                reading: *live,
-                is_done: false,
-                is_stopped: false,
-            });
+            watermarks.apply(Mark { live: *live, idle: *idle, reading: *live, ..Mark::silent(*source) });
             end = watermarks.end(Epoch(0), false);
         }
         (end.publish, end.retain)

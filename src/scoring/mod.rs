@@ -13,6 +13,7 @@ mod judge;
 pub(crate) mod kernel;
 pub(crate) mod look_back;
 mod reference;
+pub mod scheduled;
 pub mod scorer;
 
 /// Keeps candle's and rayon's thread pools out of the way: workers are the only threads that compute. To be called first in `main`.

@@ -42,10 +42,21 @@ pub enum ScoringError {
         "detector `{detector}`: the model {model} looks back on earlier windows of a key, and events have none; say `on` which window"
     )]
     Past { detector: String, model: String },
+    #[error(
+        "detector `{detector}`: the model {model} looks back on earlier windows in another way than the one before"
+    )]
+    OtherReach { detector: String, model: String },
     #[error("detector `{detector}`: there is a column `{column}` already")]
     ColumnTwice { detector: String, column: String },
     #[error("detector `{detector}`: the rows have no column `{column}`")]
     NotRows { detector: String, column: &'static str },
+    #[error(
+        "detector `{detector}`: the model {model} gives the columns {}, and the versions before it give others: begin another output for it",
+        columns.join(", ")
+    )]
+    OtherColumns { detector: String, model: String, columns: Vec<String> },
+    #[error("detector `{detector}`: the model {model} was not loaded")]
+    NoModel { detector: String, model: String },
 }
 
 /// A detector over batches of one schema.

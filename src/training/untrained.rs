@@ -5,21 +5,21 @@ use std::collections::BTreeMap;
 use crate::domain::schema::EventSchema;
 use crate::models::estimator::Estimator;
 use crate::models::features::{Feature, Scaler};
-use crate::models::model::{Model, ModelParts, ModelVersion, RegisteredModel, Threshold};
+use crate::models::model::{Model, ModelParts, Threshold};
+use crate::models::versions::GivenModel;
 use crate::training::error::TrainingError;
 use crate::training::input::InputSpec;
 use crate::training::prepare::fixed;
 use crate::training::selection::Selection;
 use crate::training::spec::{Method, TrainingSpec};
 
-/// The model of a detector that is not trained; none where one has to be loaded. Its version is named after the detector, and is the
-/// first: where the configuration changes, so does the model.
+/// The model of a detector that is not trained; none where one has to be loaded. It is named after the detector.
 pub fn model(
     detector: &str,
     spec: &TrainingSpec,
     input: &InputSpec,
     events: &EventSchema,
-) -> Result<Option<RegisteredModel>, TrainingError> {
+) -> Result<Option<GivenModel>, TrainingError> {
     let Method::Baseline { baseline, threshold } = &spec.method else { return Ok(None) };
     let schema = match input {
         InputSpec::Events => events.arrow(),
@@ -40,6 +40,5 @@ pub fn model(
         training_data: None,
         metrics: BTreeMap::new(),
     })?;
-    let version = ModelVersion { name: detector.to_owned(), version: 1 };
-    Ok(Some(RegisteredModel { version, model }))
+    Ok(Some(GivenModel::new(detector, model)))
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use object_store::path::Path;
 use tidewatch::checkpoint::manifest::{Account, Checkpoint, Manifest, Sequence};
 use tidewatch::checkpoint::places::TABLE_FOLDERS;
+use tidewatch::checkpoint::schedule::ModelSchedule;
 use tidewatch::storage::digest::Sha256;
 
 /// The eye of the law. Clones share it.
@@ -61,6 +62,13 @@ impl Watch {
         self.lock().manifests.len()
     }
 
+    /// Which versions of models score what, as the newest manifest says.
+    pub fn schedules(&self) -> Vec<ModelSchedule> {
+        let seen = self.lock();
+        let newest = seen.manifests.values().next_back().and_then(|(manifest, _)| manifest.checkpoint());
+        newest.map(|checkpoint| checkpoint.models.clone()).unwrap_or_default()
+    }
+
     /// How often which law was broken.
     pub fn broken(&self) -> Vec<String> {
         self.lock().broken.clone()
@@ -97,6 +105,27 @@ fn is_manifest(path: &str) -> Option<u64> {
 
 fn is_table(path: &str) -> bool {
     path.split('/').next().is_some_and(|folder| TABLE_FOLDERS.contains(&folder))
+}
+
+/// Times whose version was another one when their rows were scored.
+fn rescored(before: &Checkpoint, now: &Checkpoint) -> Vec<String> {
+    let newest = before.newest().0;
+    let mut faults = Vec::new();
+    for schedule in &before.models {
+        let now = now.models.iter().find(|now| now.detector == schedule.detector);
+        let Some(now) = now.filter(|now| !now.versions.is_empty()) else {
+            faults.push(format!("the schedule of `{}` is lost", schedule.detector));
+            continue;
+        };
+        let changes = schedule.versions.iter().chain(&now.versions).map(|version| version.from);
+        for time in changes.flat_map(|from| [from.saturating_sub(1), from]).filter(|time| *time <= newest) {
+            let version_of = |schedule: &ModelSchedule| schedule.versions[schedule.place_at(time)].version.clone();
+            if version_of(schedule) != version_of(now) {
+                faults.push(format!("{time} was scored by {}, and is {}'s", version_of(schedule), version_of(now)));
+            }
+        }
+    }
+    faults
 }
 
 impl Seen {
@@ -170,6 +199,7 @@ impl Seen {
                 faults.push(format!("manifest {sequence} names `{key}`, which is not there as it says"));
             }
         }
+        faults.extend(before.into_iter().flat_map(|before| rescored(before, now)));
         let offset = |checkpoint: &Checkpoint, name: &str| checkpoint.partition(name).map(|partition| partition.next.0);
         for partition in &now.partitions {
             let from = before.and_then(|before| offset(before, &partition.name));

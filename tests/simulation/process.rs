@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tidewatch::checkpoint::manifest::WallTime;
+use tidewatch::checkpoint::schedule::ModelSchedule;
 use tidewatch::observe::metrics::Metrics;
 use tidewatch::observe::stop::StopSignal;
 use tidewatch::pipeline::PipelineError;
@@ -23,7 +24,8 @@ use tidewatch::storage::error::StorageError;
 use tidewatch::storage::patience::Patience;
 use timely::scheduling::Activator;
 
-use crate::pipeline::specification;
+use crate::pipeline::{PROMOTED, VERSIONS, specification};
+use crate::registry::{Promoted, Promotion, Registry};
 use crate::simulated::Faults;
 use crate::source::{Recording, Scripted};
 use crate::store::{Client, Doom, Truth, Wire};
@@ -37,13 +39,17 @@ pub struct World {
     pub wire: Arc<Wire>,
     pub topic: Arc<Mutex<Topic>>,
     pub recording: Arc<Recording>,
+    pub registry: Arc<Registry>,
+    /// Which versions of models score what, where that is known from the start.
+    pub schedules: Vec<ModelSchedule>,
 }
 
 impl World {
-    pub fn new(recording: Arc<Recording>) -> World {
+    pub fn new(recording: Arc<Recording>, schedules: Vec<ModelSchedule>) -> World {
         let truth = Arc::<Truth>::default();
         truth.watch().expect_records(recording.offsets());
-        World { truth, wire: Arc::default(), topic: Arc::default(), recording }
+        let (wire, topic, registry) = Default::default();
+        World { truth, wire, topic, recording, registry, schedules }
     }
 }
 
@@ -63,6 +69,7 @@ pub struct Fate {
     pub dies_at: Option<u64>,
     /// In so many calls of the store, and whether that call is carried out.
     pub dies_in_call: Option<(u64, bool)>,
+    pub promotions: [Option<Promotion>; 2],
 }
 
 impl Fate {
@@ -78,6 +85,7 @@ impl Fate {
             freezes_at: None,
             dies_at: None,
             dies_in_call: None,
+            promotions: [None; 2],
         }
     }
 
@@ -99,6 +107,12 @@ impl Fate {
             stops_at: is_live.then(|| turns(random) + 100),
             ..Fate::calm(random.next_u64(), random.random_range(1..=4))
         };
+        for promotion in &mut fate.promotions {
+            if random.random_bool(0.5) {
+                let (detector, version) = (random.random_range(0..PROMOTED), random.random_range(1..=VERSIONS));
+                *promotion = Some(Promotion { turns: turns(random) / 2, detector, version });
+            }
+        }
         match random.random_range(0..6) {
             0 | 1 => fate.dies_at = Some(turns(random)),
             2 | 3 => fate.dies_in_call = Some((random.random_range(0..160), random.random_bool(0.5))),
@@ -164,7 +178,11 @@ impl Process {
         let network = network(&surroundings);
         let recording = Arc::clone(&world.recording);
         let source = Scripted { recording, turnstile: Arc::clone(&turnstile), is_live: fate.is_live };
-        let mut spec: PipelineSpec = specification();
+        let mut spec: PipelineSpec = specification(|detector| {
+            let (registry, turnstile) = (Arc::clone(&world.registry), Arc::clone(&turnstile));
+            Arc::new(Promoted { registry, turnstile, promotions: fate.promotions, detector })
+        });
+        spec.schedules.clone_from(&world.schedules);
         spec.source = SourceSpec::Given(Arc::new(source));
         spec.until = if fate.is_live { Until::Stopped } else { Until::Closed };
         spec.plan = plan;

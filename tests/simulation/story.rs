@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tidewatch::audit::verify::{self, Depth};
+use tidewatch::checkpoint::schedule::{ModelFrom, ModelSchedule};
 use tidewatch::pipeline::PipelineError;
 use tidewatch::storage::Storage;
 use tidewatch::storage::patience::Patience;
@@ -30,9 +31,7 @@ impl Story {
     /// Plays it to the end; what went wrong, if anything did.
     pub fn play(&mut self) -> Result<(), String> {
         let recording = Arc::new(Recording::new(&mut self.random));
-        let wanted = self.undisturbed(&recording)?;
-        wanted.check(&recording)?;
-        let world = World::new(recording);
+        let world = World::new(Arc::clone(&recording), Vec::new());
         for _ in 0..self.random.random_range(1..6) {
             self.process(&world)?;
         }
@@ -40,6 +39,10 @@ impl Story {
         let calm = Fate::calm(self.random.next_u64(), self.random.random_range(1..=4));
         self.finish(&world, calm)?;
         let answer = answer(&world.truth)?;
+        let schedules = world.truth.watch().schedules();
+        self.told.push(format!("scored by {}", in_words(&schedules)));
+        let wanted = self.undisturbed(&recording, schedules)?;
+        wanted.check(&recording)?;
         let faults = world.truth.watch().broken().into_iter().chain(world.truth.watch().at_rest());
         let topic = world.topic.lock().unwrap();
         let faults =
@@ -48,9 +51,9 @@ impl Story {
         faults.take(5).reduce(|all, fault| all + "\n" + &fault).map_or(Ok(()), Err)
     }
 
-    /// The answer of one worker to whom nothing happens.
-    fn undisturbed(&mut self, recording: &Arc<Recording>) -> Result<Answer, String> {
-        let world = World::new(Arc::clone(recording));
+    /// The answer of one worker to whom nothing happens, with the same versions of models in force at the same times.
+    fn undisturbed(&mut self, recording: &Arc<Recording>, schedules: Vec<ModelSchedule>) -> Result<Answer, String> {
+        let world = World::new(Arc::clone(recording), schedules);
         let fate = Fate::calm(self.random.next_u64(), 1);
         self.finish(&world, fate)?;
         answer(&world.truth)
@@ -120,6 +123,12 @@ impl Story {
             End::Hung => Err("it hung".to_owned()),
         }
     }
+}
+
+fn in_words(schedules: &[ModelSchedule]) -> String {
+    let version = |version: &ModelFrom| format!("{} from {}", version.version, version.from);
+    let versions = schedules.iter().flat_map(|schedule| &schedule.versions).map(version);
+    versions.collect::<Vec<_>>().join(", ")
 }
 
 /// The variant's name: texts hold tokens and times.

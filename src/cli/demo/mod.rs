@@ -185,6 +185,7 @@ fn start(settings: &Settings, input: Input, stop: &StopSignal, metrics: &Arc<Met
         settings: settings.clone(),
         input,
         placement: Placement { workers: WORKERS, index: 0, hosts: Vec::new() },
+        models_of: None,
         stop: stop.clone(),
         metrics: Arc::clone(metrics),
     };

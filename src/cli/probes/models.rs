@@ -13,14 +13,17 @@ use crate::models::registry;
 use crate::scoring::scorer::Scorer;
 use crate::settings::{DetectorSection, Draft, Fault, OnFailure, nearest, quoted};
 
+use super::super::versions::{self, NoModel};
 use super::{Asked, Finding, outside, whole};
 
 pub(super) fn probe(asked: &Asked) -> Vec<Finding> {
     let draft = &asked.draft;
     let mut findings = windows(draft);
     for section in draft.detectors.iter().flatten() {
-        findings.push(match registry::load(Path::new(&section.spec.model)) {
-            Ok(model) => judge(draft, section, Arc::new(model)),
+        let Some(event) = &draft.event else { break };
+        let windows = draft.windows.as_deref().unwrap_or_default();
+        findings.push(match versions::in_force(section, &event.schema, windows) {
+            Ok(model) => judge(draft, section, model),
             Err(error) => {
                 let fault = outside(key(section), whole(&error), cure(section, &error));
                 match section.on_failure {
@@ -52,20 +55,26 @@ fn key(section: &DetectorSection) -> String {
     format!("detectors.{}.model", quoted(&section.spec.name))
 }
 
-fn cure(section: &DetectorSection, error: &ModelError) -> String {
+fn cure(section: &DetectorSection, error: &NoModel) -> String {
     let model = &section.spec.model;
     match error {
-        ModelError::NotFound { .. } => match registry::versions(Path::new(model).parent().unwrap_or(Path::new(""))) {
-            Ok(versions) if !versions.is_empty() => {
-                let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
-                format!("there are the versions {}; without a number it is the one in force", versions.join(", "))
-            }
-            _ => format!(
-                "no model yet: train one, with `tidewatch train CONFIG --from PATH…`, make one of a Keras network, with \
+        NoModel::Folder(ModelError::NotFound { .. }) => {
+            match registry::versions(Path::new(model).parent().unwrap_or(Path::new(""))) {
+                Ok(versions) if !versions.is_empty() => {
+                    let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
+                    format!("there are the versions {}; without a number it is the one in force", versions.join(", "))
+                }
+                _ => format!(
+                    "no model yet: train one, with `tidewatch train CONFIG --from PATH…`, make one of a Keras network, with \
                  `tidewatch import … --to {model}`, or name the folder of another one"
-            ),
-        },
-        _ => "put back the folder as it was written, or import the model again".to_owned(),
+                ),
+            }
+        }
+        NoModel::Configured(_) => "name columns that the window has".to_owned(),
+        NoModel::Sequence { steps, .. } => {
+            format!("write sequence = {steps}, or take a model of sequences of that length")
+        }
+        NoModel::Folder(_) => "put back the folder as it was written, or import the model again".to_owned(),
     }
 }
 

@@ -111,6 +111,10 @@ fn of_detectors(registry: &mut Registry, families: &Families) {
     registry.register("tidewatch_anomalies_retracted", help, families.retracted.clone());
     let help = "1 if the model of a configured detector is loaded, 0 if the pipeline runs without it";
     registry.register("tidewatch_detector_loaded", help, families.loaded.clone());
+    let help = "1 while a version of the detector's model is promoted that it cannot use: the log says why, and the one before stays in force";
+    registry.register("tidewatch_model_refused", help, families.refused.clone());
+    let help = "How often a version of the detector's model took over while the pipeline ran";
+    registry.register("tidewatch_model_takeovers", help, families.takeovers.clone());
 }
 
 fn output(registry: &mut Registry, metrics: &Metrics) {

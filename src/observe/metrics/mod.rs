@@ -142,6 +142,8 @@ struct Families {
     anomalies: By<2, Counter>,
     retracted: By<2, Counter>,
     loaded: By<1, Gauge>,
+    refused: By<1, Gauge>,
+    takeovers: By<2, Counter>,
 }
 
 /// The account of a run that has ended.
@@ -222,6 +224,16 @@ impl Metrics {
     /// Whether a configured detector runs at all.
     pub fn detector_is_loaded(&self, name: &str, is_loaded: bool) {
         self.families.loaded.get_or_create(&[("detector", name.to_owned())]).set(i64::from(is_loaded));
+    }
+
+    /// Whether a version is promoted that this detector cannot use.
+    pub fn model_is_refused(&self, detector: &str, is_refused: bool) {
+        self.families.refused.get_or_create(&[("detector", detector.to_owned())]).set(i64::from(is_refused));
+    }
+
+    /// A version of a detector's model has taken over.
+    pub fn model_takes_over(&self, detector: &str, model: &str) {
+        self.families.takeovers.get_or_create(&[("detector", detector.to_owned()), ("model", model.to_owned())]).inc();
     }
 
     /// Quarantined records by the name of the reason.
