@@ -109,8 +109,10 @@ fn is_table(path: &str) -> bool {
 
 /// Times whose version was another one when their rows were scored.
 fn rescored(before: &Checkpoint, now: &Checkpoint) -> Vec<String> {
-    let newest = before.newest().0;
-    let mut faults = Vec::new();
+    let (newest, mut faults) = (before.newest().0, Vec::new());
+    if newest == i64::MIN {
+        return faults;
+    }
     for schedule in &before.models {
         let now = now.models.iter().find(|now| now.detector == schedule.detector);
         let Some(now) = now.filter(|now| !now.versions.is_empty()) else {

@@ -108,9 +108,11 @@ impl Fate {
             ..Fate::calm(random.next_u64(), random.random_range(1..=4))
         };
         for promotion in &mut fate.promotions {
-            if random.random_bool(0.5) {
+            if random.random_bool(0.7) {
                 let (detector, version) = (random.random_range(0..PROMOTED), random.random_range(1..=VERSIONS));
-                *promotion = Some(Promotion { turns: turns(random) / 2, detector, version });
+                // Often before it starts: else a process that is not live never sees it.
+                let turns = if random.random_bool(0.3) { 0 } else { turns(random) / 3 };
+                *promotion = Some(Promotion { turns, detector, version });
             }
         }
         match random.random_range(0..6) {

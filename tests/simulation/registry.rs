@@ -16,6 +16,14 @@ use crate::turnstile::Turnstile;
 #[derive(Debug, Default)]
 pub struct Registry(Mutex<BTreeMap<usize, u32>>);
 
+impl Registry {
+    /// Somebody sees that a version is promoted that fits no rows, and puts the first one in force.
+    pub fn mend(&self) {
+        let mut in_force = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        in_force.values_mut().filter(|version| **version == VERSIONS).for_each(|version| *version = 1);
+    }
+}
+
 /// What somebody does to the registry after so many turns of a process: puts a version of a detector's model in force.
 #[derive(Clone, Copy, Debug)]
 pub struct Promotion {
