@@ -102,13 +102,17 @@ fn recording(folder: &Path) -> RecordingSpec {
 /// Every kind of detector, by name.
 fn methods() -> Vec<(&'static str, Method, Vec<TransformSpec>)> {
     let network = |kind| Method::Autoencoder(Architecture { kind, encoder: vec![16, 3], decoder: vec![16] });
-    let pca = |measure| Method::Pca { measure, components: Components::Share(0.9) };
+    let pca = |measure| Method::Pca { measure, components: Components::Share(0.9), variance_floor: 0.0 };
     let log = vec![TransformSpec::SignedLog];
     vec![
         ("lstm_autoencoder", network(NetworkKind::Lstm), Vec::new()),
         ("dense_autoencoder", network(NetworkKind::Dense), Vec::new()),
         ("pca_reconstruction", pca(SubspaceMeasure::Reconstruction), log.clone()),
-        ("pca_t2", Method::Pca { measure: SubspaceMeasure::T2, components: Components::Count(FEATURES) }, log.clone()),
+        (
+            "pca_t2",
+            Method::Pca { measure: SubspaceMeasure::T2, components: Components::Count(FEATURES), variance_floor: 0.0 },
+            log.clone(),
+        ),
         ("pca_mahalanobis", pca(SubspaceMeasure::Mahalanobis), vec![TransformSpec::Quantile]),
         ("isolation_forest", Method::IsolationForest { trees: 200, sample_rows: 256 }, log.clone()),
         ("k_means", Method::KMeans { clusters: 12 }, log),
@@ -236,7 +240,8 @@ fn a_threshold_keeps_what_its_rule_promised_on_rows_that_it_has_not_seen() {
     let folder = TempDir::new().unwrap();
     let recording = recording(folder.path());
     let schema = recording.events.arrow();
-    let method = Method::Pca { measure: SubspaceMeasure::Mahalanobis, components: Components::Share(0.9) };
+    let method =
+        Method::Pca { measure: SubspaceMeasure::Mahalanobis, components: Components::Share(0.9), variance_floor: 0.0 };
     let fresh = normal_rows(20_000, 1234);
     // A reading a second: 864 alarms a day are one in a hundred.
     for (rule, promised) in [

@@ -54,6 +54,7 @@ pub(super) fn read(detector: &Reader<'_>) -> Method {
                 ]),
             ),
             components: detector.or("components", Components::Share(0.95), components),
+            variance_floor: 0.0,
         },
         Kind::IsolationForest => Method::IsolationForest {
             trees: count("trees", 100, 100_000),

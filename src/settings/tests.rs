@@ -136,7 +136,10 @@ fn a_detector_of_another_kind_has_keys_of_its_own() {
     let forest = method(&["detectors.flow.kind=isolation_forest", "detectors.flow.trees=1000"]);
     assert_eq!(forest, Method::IsolationForest { trees: 1000, sample_rows: 256 });
     let pca = method(&["detectors.flow.kind=pca", "detectors.flow.measure=t2", "detectors.flow.components=3"]);
-    assert_eq!(pca, Method::Pca { measure: SubspaceMeasure::T2, components: Components::Count(3) });
+    assert_eq!(
+        pca,
+        Method::Pca { measure: SubspaceMeasure::T2, components: Components::Count(3), variance_floor: 0.0 }
+    );
     let clusters = method(&["detectors.flow.kind=k_means", "detectors.flow.clusters=5"]);
     assert_eq!(clusters, Method::KMeans { clusters: 5 });
 }

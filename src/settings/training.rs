@@ -2,7 +2,7 @@
 
 use crate::domain::detector::DetectorInput;
 use crate::domain::schema::FieldKind;
-use crate::training::spec::{Condition, Scaling, ThresholdRule, TrainingSpec};
+use crate::training::spec::{Condition, Method, Scaling, ThresholdRule, TrainingSpec};
 
 use super::fault::Wrong;
 use super::features::{self, transforms};
@@ -54,6 +54,8 @@ fn training(reader: &Reader<'_>, spec: TrainingSpec, rows: &Rows<'_>) -> Trainin
             spec.scaling,
             one_of(&[("standard", Scaling::Standard), ("min_max", Scaling::MinMax), ("none", Scaling::None)]),
         ),
+        deviation_floor: reader.or("deviation_floor", spec.deviation_floor, number_in(0.0, 1e12)),
+        method: with_floor(reader, spec.method),
         validation: reader.or("validation", spec.validation, number_in(0.01, 0.9)),
         epochs_max: count("epochs", spec.epochs_max, 100_000),
         batch_rows: reader.optional("batch", integer_in(1, 65_536)).map(|rows| rows.unsigned_abs() as usize),
@@ -68,6 +70,17 @@ fn training(reader: &Reader<'_>, spec: TrainingSpec, rows: &Rows<'_>) -> Trainin
     };
     reader.refuse_unknown();
     spec
+}
+
+/// What of a method stands among the keys of its training.
+fn with_floor(reader: &Reader<'_>, method: Method) -> Method {
+    match method {
+        Method::Pca { measure, components, variance_floor } => {
+            let variance_floor = reader.or("variance_floor", variance_floor, number_in(0.0, 1e12));
+            Method::Pca { measure, components, variance_floor }
+        }
+        other => other,
+    }
 }
 
 /// One of the ways to say where the threshold is.

@@ -44,7 +44,7 @@ pub(super) fn preparation(
     let transforms = |wanted: &FeatureSpec| wanted.transforms.clone().unwrap_or_else(|| spec.transforms.clone());
     let wanted: Vec<Vec<TransformSpec>> = wanted.iter().map(transforms).collect();
     if wanted.iter().all(Vec::is_empty) {
-        return Ok(Preparation::new(features, raw.scaler(spec.scaling)));
+        return Ok(Preparation::new(features, raw.scaler(spec.scaling, spec.deviation_floor)));
     }
     let sample = sample(rows, CURVE_ROWS)?;
     for (place, (feature, wanted)) in features.iter_mut().zip(&wanted).enumerate() {
@@ -58,7 +58,7 @@ pub(super) fn preparation(
         let present = row.iter_mut().zip(&features).filter(|(value, _)| value.is_finite());
         present.for_each(|(value, feature)| *value = feature.transformed(*value));
     })?;
-    Ok(Preparation::new(features, transformed.scaler(spec.scaling)))
+    Ok(Preparation::new(features, transformed.scaler(spec.scaling, spec.deviation_floor)))
 }
 
 fn statistics(rows: &mut Rows<f64>, change: impl Fn(&mut [f64])) -> Result<Statistics, TrainingError> {

@@ -16,6 +16,8 @@ pub struct TrainingSpec {
     /// What is done to the features that say nothing of their own.
     pub transforms: Vec<TransformSpec>,
     pub scaling: Scaling,
+    /// A feature's deviation, or range, counts as at least this when it is scaled.
+    pub deviation_floor: f64,
     /// The share of the rows, the last in time, that the model is judged and calibrated by. Above 0 and below 1.
     pub validation: f64,
     pub epochs_max: usize,
@@ -39,6 +41,7 @@ impl Default for TrainingSpec {
             features: None,
             transforms: Vec::new(),
             scaling: Scaling::Standard,
+            deviation_floor: 0.0,
             validation: 0.2,
             epochs_max: 100,
             batch_rows: None,
@@ -67,6 +70,8 @@ pub enum Method {
     Pca {
         measure: SubspaceMeasure,
         components: Components,
+        /// The variance along a direction counts as at least this.
+        variance_floor: f64,
     },
     IsolationForest {
         trees: usize,

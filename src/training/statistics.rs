@@ -39,9 +39,13 @@ impl Statistics {
         &self.0
     }
 
-    /// A feature that is always the same is left at its size, as scikit-learn does.
-    pub(super) fn scaler(&self, scaling: Scaling) -> Scaler {
-        let sized = |size: f64| if size > 0.0 { size } else { 1.0 };
+    /// A feature that is always the same is left at its size, as scikit-learn does; one that varies by less than `floor` is taken to vary
+    /// by that.
+    pub(super) fn scaler(&self, scaling: Scaling, floor: f64) -> Scaler {
+        let sized = |size: f64| match size.max(floor) {
+            size if size > 0.0 => size,
+            _ => 1.0,
+        };
         match scaling {
             Scaling::None => Scaler::None,
             Scaling::Standard => Scaler::Standard {
@@ -88,13 +92,13 @@ mod tests {
 
     #[test]
     fn a_standard_scaler_has_mean_and_deviation_of_the_values_that_are_there() {
-        let scaler = of(&[1.0, f64::NAN, 3.0, f64::INFINITY]).scaler(Scaling::Standard);
+        let scaler = of(&[1.0, f64::NAN, 3.0, f64::INFINITY]).scaler(Scaling::Standard, 0.0);
         assert_eq!(scaler, Scaler::Standard { mean: vec![2.0], deviation: vec![1.0] });
     }
 
     #[test]
     fn a_min_max_scaler_puts_the_values_between_0_and_1() {
-        let scaler = of(&[2.0, 6.0, 4.0]).scaler(Scaling::MinMax);
+        let scaler = of(&[2.0, 6.0, 4.0]).scaler(Scaling::MinMax, 0.0);
         let mut scaled = [0.0];
         for (raw, wanted) in [(2.0, 0.0), (6.0, 1.0), (4.0, 0.5), (8.0, 1.5)] {
             scaler.scale(&[raw], &mut scaled);
@@ -104,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_value_that_is_always_the_same_is_scaled_by_one() {
-        let scaler = of(&[0.1; 10]).scaler(Scaling::Standard);
+        let scaler = of(&[0.1; 10]).scaler(Scaling::Standard, 0.0);
         let Scaler::Standard { deviation, .. } = scaler else { panic!("it is standard") };
         assert_eq!(deviation, [1.0]);
     }

@@ -47,7 +47,9 @@ pub(super) fn fit(spec: &TrainingSpec, data: &mut Dataset, watch: &mut Watch<'_>
     let at_once = |estimator| Fitted { estimator, learning: None };
     match &spec.method {
         Method::Autoencoder(architecture) => autoencoder::fit(architecture, spec, data, watch),
-        Method::Pca { measure, components } => pca::fit(*measure, *components, data).map(at_once),
+        Method::Pca { measure, components, variance_floor } => {
+            pca::fit(*measure, *components, *variance_floor, data).map(at_once)
+        }
         Method::IsolationForest { trees, sample_rows } => {
             forest::fit(*trees, *sample_rows, spec.seed, data, watch).map(at_once)
         }

@@ -16,6 +16,7 @@ const VARIANCE_FLOOR: f64 = 1e-6;
 pub(super) fn fit(
     measure: SubspaceMeasure,
     components: Components,
+    variance_floor: f64,
     data: &mut Dataset,
 ) -> Result<Estimator, TrainingError> {
     let width = data.training.width();
@@ -38,7 +39,7 @@ pub(super) fn fit(
     let mut order: Vec<usize> = (0..width).collect();
     order.sort_by(|a, b| eigen.eigenvalues[*b].total_cmp(&eigen.eigenvalues[*a]).then(a.cmp(b)));
     let total: f64 = eigen.eigenvalues.iter().map(|variance| variance.max(0.0)).sum();
-    let floor = (total / width as f64 * VARIANCE_FLOOR).max(f64::MIN_POSITIVE);
+    let floor = (total / width as f64 * VARIANCE_FLOOR).max(variance_floor).max(f64::MIN_POSITIVE);
     let variances: Vec<f64> = order.iter().map(|place| eigen.eigenvalues[*place].max(floor)).collect();
     let kept = kept(components, &variances);
     let left = &variances[kept..];
