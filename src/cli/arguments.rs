@@ -179,14 +179,16 @@ pub(super) struct CheckOptions {
 
 /// Make a model version of a trained Keras network
 ///
-/// Takes a Keras network (.h5 or .keras) and what belongs to it as JSON: scaler.json, threshold.json,
-/// numeric_features.json. Needs neither Python nor an HDF5 library. The scores equal those of Keras.
+/// Takes a Keras network (.h5 or .keras) and what belongs to it: the scaler as scikit-learn pickles it
+/// (.pkl, .pickle or .joblib) or as scaler.json, threshold.json, numeric_features.json. Needs neither Python nor an HDF5
+/// library. The scores equal those of Keras. No code of a pickle is run: its numbers are read, and one that names
+/// anything but what it takes is refused.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
-  tidewatch import lstm.h5 scaler.json threshold.json numeric_features.json --to models/iomt
+  tidewatch import lstm.h5 scaler.pkl threshold.json numeric_features.json --to models/iomt
   tidewatch import dense.keras scaler.json --to models/pumps --error mse --threshold 0.017")]
 pub(super) struct ImportOptions {
-    /// The network, and the JSON files that belong to it
+    /// The network, and the files that belong to it
     #[arg(required = true, value_name = "FILE")]
     pub(super) files: Vec<PathBuf>,
     /// The model's folder; the new version is made below it

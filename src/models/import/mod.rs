@@ -1,11 +1,12 @@
 //! Trained models of other tools become ours: Keras networks, scikit-learn scalers.
 //!
 //! A network is either taken over whole, so that its scores equal Keras' own, or refused by the name of the layer, activation or option
-//! that is not known. Nothing is unpickled: no file can run code.
+//! that is not known. Pickles are read and not run: no file can run code.
 
 mod keras;
 mod keras_activation;
 mod keras_file;
+pub mod pickle;
 mod sidecar;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::models::estimator::{ErrorMeasure, Estimator};
 use crate::models::features::{Feature, InputLayout, Scaler};
+use crate::models::import::pickle::{PICKLE_BYTES_MAX, PickleFault, Pickled};
 use crate::models::import::sidecar::{ScalerFile, Sidecar};
 use crate::models::model::{Model, ModelFault, ModelParts, Threshold};
 use crate::models::network::Network;
@@ -39,14 +41,13 @@ pub struct ImportedModel {
 pub enum ImportError {
     #[error("`{}` cannot be read", file.display())]
     Unreadable { file: PathBuf, source: io::Error },
+    #[error("`{}` cannot be taken as a pickle of scikit-learn's", file.display())]
+    Pickle { file: PathBuf, source: PickleFault },
+    #[error("`{}` holds scikit-learn's {kind}, of which no model is made", file.display())]
+    PickledModel { file: PathBuf, kind: &'static str },
     #[error(
-        "`{}` is a pickle, which can run any code when it is opened; write the scaler's numbers as JSON (`scaler.json`: \
-         type, features, mean_ and scale_, or min_ and scale_) and give that",
-        file.display()
-    )]
-    Pickle { file: PathBuf },
-    #[error(
-        "`{}` is not known to be anything that makes a model: a Keras `.h5` or `.keras`, or JSON of a scaler, a threshold or the features",
+        "`{}` is not known to be anything that makes a model: a Keras `.h5` or `.keras`, a scaler's `.pkl` or `.joblib`, or JSON of a \
+         scaler, a threshold or the features",
         file.display()
     )]
     UnknownFile { file: PathBuf },
@@ -141,7 +142,16 @@ fn take(file: &Path, found: &mut Found) -> Result<(), ImportError> {
             let network = keras_file::read(file, read_file(file)?)?;
             once(&mut found.network, network, "network", file)
         }
-        "pkl" | "pickle" | "joblib" => Err(ImportError::Pickle { file: file.to_path_buf() }),
+        "pkl" | "pickle" | "joblib" => {
+            let bytes = read_up_to(file, PICKLE_BYTES_MAX + 1)?;
+            let pickled = pickle::read(&bytes);
+            let Pickled { scaler, model } =
+                pickled.map_err(|source| ImportError::Pickle { file: file.to_path_buf(), source })?;
+            if let Some(model) = model {
+                return Err(ImportError::PickledModel { file: file.to_path_buf(), kind: model.kind() });
+            }
+            scaler.map_or(Ok(()), |scaler| once(&mut found.scaler, scaler, "scaler", file))
+        }
         "json" => {
             let Sidecar { scaler, threshold, error, features } = sidecar::read(file, &read_file(file)?)?;
             scaler.map_or(Ok(()), |scaler| once(&mut found.scaler, scaler, "scaler", file))?;
@@ -184,9 +194,13 @@ fn features_of(features: Option<Vec<Feature>>, scaler: Option<&ScalerFile>) -> R
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
 fn read_file(file: &Path) -> Result<Vec<u8>, ImportError> {
+    read_up_to(file, FILE_BYTES_MAX)
+}
+
+fn read_up_to(file: &Path, bytes_max: u64) -> Result<Vec<u8>, ImportError> {
     let mut bytes = Vec::new();
     fs::File::open(file)
-        .and_then(|opened| opened.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
+        .and_then(|opened| opened.take(bytes_max).read_to_end(&mut bytes))
         .map_err(|source| ImportError::Unreadable { file: file.to_path_buf(), source })?;
     Ok(bytes)
 }
@@ -266,10 +280,31 @@ mod tests {
         assert!(matches!(&error, ImportError::Twice { what: "features", .. }), "{error}");
     }
 
+    /// Imports the small Keras model of four features with a pickle beside it.
+    fn check_pickle(name: &str) -> Result<ImportedModel, ImportError> {
+        let project = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let network = project.join("tests/data/models/steps.h5");
+        import(&[network, project.join("tests/golden/pickle").join(name)], &complete())
+    }
+
     #[test]
-    fn a_pickle_is_refused_with_the_way_on() {
-        let error = import(&[PathBuf::from("scaler.pkl")], &complete()).unwrap_err().to_string();
-        assert!(error.contains("`scaler.pkl` is a pickle") && error.contains("scaler.json"), "{error}");
+    fn a_pickled_scaler_and_its_names_become_part_of_the_model() {
+        let model = check_pickle("standard_named.zlib.joblib").unwrap().model;
+        let names: Vec<&str> = model.features().iter().map(|feature| feature.name.as_str()).collect();
+        assert_eq!(names, ["temperature", "Tot sum", "Größe", "flag"]);
+        let Scaler::Standard { deviation, .. } = model.scaler() else { panic!("it is standard") };
+        assert_eq!(deviation[3], 1.0);
+    }
+
+    #[test]
+    fn what_a_pickle_holds_beside_scalers_is_refused_by_its_kind() {
+        let error = check_pickle("forest.5.pkl").unwrap_err();
+        assert!(matches!(&error, ImportError::PickledModel { kind: "IsolationForest", .. }), "{error}");
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("scaler.pkl");
+        fs::write(&file, b"cos\nsystem\n(Vtouch evil\ntR.").unwrap();
+        let ImportError::Pickle { source, .. } = import(&[file], &complete()).unwrap_err() else { panic!("no pickle") };
+        assert!(matches!(&source, PickleFault::Global { name } if name == "os.system"), "{source}");
     }
 
     #[test]
