@@ -226,19 +226,24 @@ pub(super) struct TrainOptions {
 ///
 /// Scores every row with the version in force, and compares with the labels: how well scores rank anomalies above the normal (ROC AUC,
 /// average precision, share found at 1 % and 0.1 % false alarms), and what the model's threshold makes of them, by label and by key. Intervals hold
-/// 95 % of resamples.
+/// 95 % of resamples. Anomalies of a key that follow each other in time are a range; how well those are covered (range-aware precision, recall and F1 by
+/// Tatbul et al., 2018) and how soon they are found (the score of the Numenta benchmark, standard profile) is told, too.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   tidewatch evaluate pipeline.toml --from labelled.ndjson --label label
-  tidewatch evaluate pipeline.toml --from labelled/ --label attack_type --normal none --normal unknown")]
+  tidewatch evaluate pipeline.toml --from labelled/ --label attack_type --normal none --normal unknown
+  tidewatch evaluate pipeline.toml --from nab/ --ranges nab/combined_windows.json --json | jq '.detectors[].nab'")]
 pub(super) struct EvaluateOptions {
     #[command(flatten)]
     pub(super) configuration: ConfigurationOptions,
     #[command(flatten)]
     pub(super) recorded: RecordedOptions,
     /// The field, or the window's group, that holds the truth
-    #[arg(long, value_name = "FIELD")]
-    pub(super) label: String,
+    #[arg(long, value_name = "FIELD", required_unless_present = "ranges")]
+    pub(super) label: Option<String>,
+    /// Or a JSON file of what is an anomaly when: {"key": [["from", "to"], ...]}, times as 2014-04-10 07:15:00 (UTC) or RFC 3339
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["label", "normal"])]
+    pub(super) ranges: Option<PathBuf>,
     /// A label of normal rows; may be repeated [default: benign, normal, 0 and false, capitals aside]
     #[arg(long, value_name = "VALUE")]
     pub(super) normal: Vec<String>,

@@ -7,7 +7,7 @@
 //! recording ─► input ─► selection ─► dataset (store) ─► fit (shuffle, gradient, adam) ─► calibrate ─► Model
 //! files        events,  features,    split by time,     epochs, early stopping          threshold
 //!              windows  condition    scaler
-//!                  └──► evaluate (scoring) ─► metrics, bootstrap
+//!                  └──► evaluate (scoring, truth) ─► labelled rows, scores ─► judgement (metrics, bootstrap, ranges, nab)
 //! ```
 
 pub mod adam;
@@ -20,8 +20,13 @@ pub mod fit;
 mod gates;
 pub mod gradient;
 pub mod input;
+pub mod judgement;
+pub mod labelled;
 pub mod metrics;
+pub mod nab;
+mod names;
 mod order;
+pub mod ranges;
 pub mod recording;
 pub mod reference;
 mod selection;
@@ -30,4 +35,5 @@ pub mod spec;
 mod statistics;
 mod store;
 pub mod train;
+pub mod truth;
 pub mod weights;
