@@ -22,6 +22,7 @@ use tidewatch::training::input::InputSpec;
 use tidewatch::training::recording::RecordingSpec;
 use tidewatch::training::spec::{Architecture, Condition, FeatureSpec, Method, NetworkKind, Scaling, TrainingSpec};
 use tidewatch::training::train::{Trained, Watch, train};
+use tidewatch::training::truth::Truth;
 use tidewatch::windows::spec::{Aggregate, AggregateSpec, WindowSpec};
 
 /// Numbers between -1 and 1, the same in every run.
@@ -117,7 +118,8 @@ fn judged(folder: &Path, input: &InputSpec, recording: &RecordingSpec, label: &s
     };
     let detector = DetectorSpec { name: "fleet".to_owned(), model: folder.display().to_string(), input: name };
     let model = Arc::new(registry::load(folder).unwrap());
-    let spec = EvaluationSpec { label: label.to_owned(), normal: Vec::new(), seed: 1 };
+    let truth = Truth::Labels { column: label.to_owned(), normal: Vec::new() };
+    let spec = EvaluationSpec { truth, seed: 1 };
     let watch = Watch { told: &mut |_| {}, is_stopped: &|| false };
     evaluate(&detector, model, input, recording, &spec, watch).unwrap()
 }
@@ -143,19 +145,22 @@ fn what_was_learnt_from_the_normal_finds_what_is_not() {
         let untrained = trained(&untrained, &InputSpec::Events, &recording).unwrap().model;
         let models = folder.path().join("models").join(name);
         registry::save(&models, &untrained).unwrap();
-        let guess = judged(&models, &InputSpec::Events, &recording, "label").measures.auc.unwrap();
+        let guess = judged(&models, &InputSpec::Events, &recording, "label").judgement.measures.auc.unwrap();
         assert!(guess < AUC_UNTRAINED_MAX, "{name}: {guess} before it has learnt anything");
         registry::save(&models, &model).unwrap();
         assert_eq!(registry::load(&models).unwrap().model, model, "what was saved is what was trained");
         let found = judged(&models, &InputSpec::Events, &recording, "label");
-        println!("{name}: {:?}\n{:?}", found.measures, found.intervals);
-        assert_eq!((found.rows, found.normal.as_slice()), (8000, ["Normal".to_owned()].as_slice()));
-        assert!(found.measures.auc.unwrap() > AUC_MIN && found.intervals.auc.unwrap()[0] > AUC_MIN, "{name}");
+        println!("{name}: {:?}\n{:?}", found.judgement.measures, found.judgement.intervals);
+        assert_eq!((found.judgement.rows, found.normal.as_slice()), (8000, ["Normal".to_owned()].as_slice()));
+        assert!(
+            found.judgement.measures.auc.unwrap() > AUC_MIN && found.judgement.intervals.auc.unwrap()[0] > AUC_MIN,
+            "{name}"
+        );
         // The threshold is the 99th percentile of normal rows, so about one in a hundred of them is above it.
-        let normal = found.labels.iter().find(|tally| tally.name == "Normal").unwrap();
+        let normal = found.judgement.labels.iter().find(|tally| tally.name == "Normal").unwrap();
         assert!((0.003..0.03).contains(&normal.share_flagged), "{name}: {normal:?}");
-        assert_eq!(found.confusion.false_positives, normal.flagged);
-        assert_eq!(found.keys.iter().map(|key| key.rows).sum::<u64>(), 8000);
+        assert_eq!(found.judgement.confusion.false_positives, normal.flagged);
+        assert_eq!(found.judgement.keys.iter().map(|key| key.tally.rows).sum::<u64>(), 8000);
     }
 }
 
@@ -219,8 +224,11 @@ fn a_detector_of_windows_learns_once_from_every_window_that_is_whole() {
     registry::save(&models, &learnt.model).unwrap();
     let found = judged(&models, &by_label, &recording, "label");
     let account = &learnt.account;
-    assert_eq!(found.rows - found.anomalies, account.training_rows + account.validation_rows + account.cut_off);
-    let keys: Vec<&str> = found.keys.iter().map(|key| key.name.as_str()).collect();
+    assert_eq!(
+        found.judgement.rows - found.judgement.anomalies,
+        account.training_rows + account.validation_rows + account.cut_off
+    );
+    let keys: Vec<&str> = found.judgement.keys.iter().map(|key| key.tally.name.as_str()).collect();
     assert!(keys.len() == 2 && keys.contains(&"d0"), "{keys:?}");
 }
 
@@ -358,6 +366,22 @@ fn the_program_trains_version_after_version_and_judges_the_one_in_force() {
     refused(at, &["evaluate", "fleet.toml", "--from", "recordings", "--label", "device"], "None of d0, d1 is known");
     let named = ["evaluate", "fleet.toml", "--from", "recordings", "--label", "device", "--normal", "d1", "--json"];
     assert_eq!(printed(at, &named)["detectors"][0]["anomalies"], 300);
+    let key = &judged["detectors"][0]["keys"][0];
+    assert!(key["rows"] == 300 && key["auc"].is_f64() && key["f1"].is_f64() && key["name"].is_string(), "{key}");
+    // Of d0 the 100 seconds from the 200th on; the key that is not there is no fault.
+    let spans = r#"{"d0": [["2026-01-01 00:03:20", "2026-01-01T00:04:59Z"]], "d7": []}"#;
+    std::fs::write(at.join("ranges.json"), spans).unwrap();
+    let ranges = ["evaluate", "fleet.toml", "--from", "recordings", "--ranges", "ranges.json", "--json"];
+    let found = &printed(at, &ranges)["detectors"][0];
+    assert_eq!(
+        (&found["rows"], &found["anomalies"], &found["ranges"]["labelled"]),
+        (&600.into(), &100.into(), &1.into())
+    );
+    assert_eq!((&found["nab"]["windows"], found["nab"]["best_score"].is_f64()), (&1.into(), true));
+    let both = [&ranges[..], &["--label", "label"]].concat();
+    refused(at, &both, "cannot be used with");
+    std::fs::write(at.join("ranges.json"), r#"{"d7": []}"#).unwrap();
+    refused(at, &ranges, "it names d7, and the recording has d0, d1");
     let pinned = ["train", "fleet.toml", "--from", "recordings", "--set", "detectors.fleet.model=models/fleet/2"];
     refused(at, &pinned, "write model = \"models/fleet\"");
     let replay = tidewatch(at, &["replay", "fleet.toml", "--from", "recordings", "-w", "1", "-q"]);

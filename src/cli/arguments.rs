@@ -185,14 +185,16 @@ pub(super) struct CheckOptions {
 
 /// Make a model version of a trained Keras network
 ///
-/// Takes a Keras network (.h5 or .keras) and what belongs to it as JSON: scaler.json, threshold.json,
-/// numeric_features.json. Needs neither Python nor an HDF5 library. The scores equal those of Keras.
+/// Takes a Keras network (.h5 or .keras) and what belongs to it: the scaler as scikit-learn pickles it
+/// (.pkl, .pickle or .joblib) or as scaler.json, threshold.json, numeric_features.json. Needs neither Python nor an HDF5
+/// library. The scores equal those of Keras. No code of a pickle is run: its numbers are read, and one that names
+/// anything but what it takes is refused.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
-  tidewatch import lstm.h5 scaler.json threshold.json numeric_features.json --to models/iomt
+  tidewatch import lstm.h5 scaler.pkl threshold.json numeric_features.json --to models/iomt
   tidewatch import dense.keras scaler.json --to models/pumps --error mse --threshold 0.017")]
 pub(super) struct ImportOptions {
-    /// The network, and the JSON files that belong to it
+    /// The network, and the files that belong to it
     #[arg(required = true, value_name = "FILE")]
     pub(super) files: Vec<PathBuf>,
     /// The model's folder; the new version is made below it
@@ -230,19 +232,24 @@ pub(super) struct TrainOptions {
 ///
 /// Scores every row with the version in force, and compares with the labels: how well scores rank anomalies above the normal (ROC AUC,
 /// average precision, share found at 1 % and 0.1 % false alarms), and what the model's threshold makes of them, by label and by key. Intervals hold
-/// 95 % of resamples.
+/// 95 % of resamples. Anomalies of a key that follow each other in time are a range; how well those are covered (range-aware precision, recall and F1 by
+/// Tatbul et al., 2018) and how soon they are found (the score of the Numenta benchmark, standard profile) is told, too.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   tidewatch evaluate pipeline.toml --from labelled.ndjson --label label
-  tidewatch evaluate pipeline.toml --from labelled/ --label attack_type --normal none --normal unknown")]
+  tidewatch evaluate pipeline.toml --from labelled/ --label attack_type --normal none --normal unknown
+  tidewatch evaluate pipeline.toml --from nab/ --ranges nab/combined_windows.json --json | jq '.detectors[].nab'")]
 pub(super) struct EvaluateOptions {
     #[command(flatten)]
     pub(super) configuration: ConfigurationOptions,
     #[command(flatten)]
     pub(super) recorded: RecordedOptions,
     /// The field, or the window's group, that holds the truth
-    #[arg(long, value_name = "FIELD")]
-    pub(super) label: String,
+    #[arg(long, value_name = "FIELD", required_unless_present = "ranges")]
+    pub(super) label: Option<String>,
+    /// Or a JSON file of what is an anomaly when: {"key": [["from", "to"], ...]}, times as 2014-04-10 07:15:00 (UTC) or RFC 3339
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["label", "normal"])]
+    pub(super) ranges: Option<PathBuf>,
     /// A label of normal rows; may be repeated [default: benign, normal, 0 and false, capitals aside]
     #[arg(long, value_name = "VALUE")]
     pub(super) normal: Vec<String>,

@@ -111,7 +111,7 @@ fn words_of(layer: &Layer) -> String {
 fn scaler_words(model: &Model) -> String {
     match model.scaler() {
         Scaler::None => "none: the network sees the values as they are".to_owned(),
-        Scaler::Standard { .. } => "less the mean, divided by the deviation".to_owned(),
+        Scaler::Standard { .. } => "less a centre, divided by a spread".to_owned(),
         Scaler::MinMax { range: [from, to], clip, .. } => {
             format!("into {from} to {to}{}", if *clip { ", held at the ends" } else { "" })
         }

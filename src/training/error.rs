@@ -60,6 +60,14 @@ pub enum TrainingError {
     NormalUnknown { values: Vec<String> },
     #[error("`{value}` is no label that was seen; there are {}", .values.join(", "))]
     LabelUnknown { value: String, values: Vec<String> },
+    #[error("`{}` cannot be read", file.display())]
+    RangesUnreadable { file: PathBuf, source: io::Error },
+    #[error("`{}` cannot be understood: {fault}", file.display())]
+    Ranges { file: PathBuf, fault: String },
+    #[error(
+        "none of the keys in `{}` was seen: it names {}, and the recording has {}", file.display(), named.join(", "), seen.join(", ")
+    )]
+    RangesOfOthers { file: PathBuf, named: Vec<String>, seen: Vec<String> },
     #[error("stopped before it was done")]
     Stopped,
 }

@@ -7,7 +7,7 @@
 //! recording ─► input ─► selection ─► dataset (store) ─► fit (shuffle, gradient, adam) ─► calibrate ─► Model
 //! files        events,  features,    split by time,     a file for each method          threshold
 //!              windows  condition    transforms, scaler
-//!                  └──► evaluate (scoring) ─► metrics, bootstrap
+//!                  └──► evaluate (scoring, truth) ─► labelled rows, scores ─► judgement (metrics, bootstrap, ranges, nab)
 //! ```
 
 pub mod adam;
@@ -20,10 +20,15 @@ pub mod fit;
 mod gates;
 pub mod gradient;
 pub mod input;
+pub mod judgement;
+pub mod labelled;
 pub mod metrics;
+pub mod nab;
+mod names;
 mod normal;
 mod order;
 mod prepare;
+pub mod ranges;
 pub mod recording;
 pub mod reference;
 mod selection;
@@ -33,5 +38,6 @@ mod statistics;
 mod store;
 mod tail;
 pub mod train;
+pub mod truth;
 pub mod untrained;
 pub mod weights;

@@ -1,11 +1,13 @@
 //! Trained models of other tools become ours: Keras networks, scikit-learn scalers.
 //!
 //! A network is either taken over whole, so that its scores equal Keras' own, or refused by the name of the layer, activation or option
-//! that is not known. Nothing is unpickled: no file can run code.
+//! that is not known. Pickles are read and not run: no file can run code.
 
 mod keras;
 mod keras_activation;
 mod keras_file;
+mod learnt;
+pub mod pickle;
 mod sidecar;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 use crate::models::estimator::{ErrorMeasure, Estimator};
 use crate::models::features::{Feature, InputLayout, Scaler};
+use crate::models::import::learnt::Learnt;
+use crate::models::import::pickle::{PICKLE_BYTES_MAX, PickleFault, Pickled};
 use crate::models::import::sidecar::{ScalerFile, Sidecar};
 use crate::models::model::{Model, ModelFault, ModelParts, Threshold};
 use crate::models::network::Network;
@@ -39,14 +43,13 @@ pub struct ImportedModel {
 pub enum ImportError {
     #[error("`{}` cannot be read", file.display())]
     Unreadable { file: PathBuf, source: io::Error },
+    #[error("`{}` cannot be taken as a pickle of scikit-learn's", file.display())]
+    Pickle { file: PathBuf, source: PickleFault },
+    #[error("the files hold a network and a model of the kind {kind}: give one of them")]
+    TwoModels { kind: &'static str },
     #[error(
-        "`{}` is a pickle, which can run any code when it is opened; write the scaler's numbers as JSON (`scaler.json`: \
-         type, features, mean_ and scale_, or min_ and scale_) and give that",
-        file.display()
-    )]
-    Pickle { file: PathBuf },
-    #[error(
-        "`{}` is not known to be anything that makes a model: a Keras `.h5` or `.keras`, or JSON of a scaler, a threshold or the features",
+        "`{}` is not known to be anything that makes a model: a Keras `.h5` or `.keras`, a scaler's `.pkl` or `.joblib`, or JSON of a \
+         scaler, a threshold or the features",
         file.display()
     )]
     UnknownFile { file: PathBuf },
@@ -82,6 +85,7 @@ pub enum ImportError {
 #[derive(Default)]
 struct Found {
     network: Option<Network>,
+    learnt: Option<Learnt>,
     scaler: Option<ScalerFile>,
     threshold: Option<(f64, PathBuf)>,
     error: Option<ErrorMeasure>,
@@ -95,22 +99,24 @@ pub fn import(files: &[PathBuf], options: &ImportOptions) -> Result<ImportedMode
         take(file, &mut found)?;
     }
     let mut notes = Vec::new();
-    let network = found
-        .network
-        .ok_or(ImportError::Missing { what: "network", cure: "give the Keras model, a `.h5` or `.keras` file" })?;
-    let features = features_of(found.features, found.scaler.as_ref())?;
+    if let (Some(_), Some(learnt)) = (&found.network, &found.learnt) {
+        return Err(ImportError::TwoModels { kind: learnt.estimator.kind() });
+    }
+    let (estimator, names, own_threshold) = match found.learnt {
+        Some(Learnt { estimator, feature_names, threshold }) => (estimator, feature_names, threshold),
+        None => (network(found.network, options.error.or(found.error))?, None, None),
+    };
+    let names = found.scaler.as_ref().and_then(|file| file.features.clone()).or(names);
+    let features = features_of(found.features, names.as_ref())?;
     let scaler = found.scaler.map_or(Scaler::None, |file| file.scaler);
     if scaler == Scaler::None {
-        notes.push("no file gives a scaler: the network sees the values as they are".to_string());
+        notes.push("no file gives a scaler: the model sees the values as they are".to_string());
     }
-    let error = options.error.or(found.error).ok_or(ImportError::Missing {
-        what: "error measure",
-        cure: "say `--error mae` or `--error mse`, as the score was computed when the threshold was found",
-    })?;
-    let threshold = match (options.threshold, found.threshold) {
-        (Some(value), _) => Threshold { value, calibration: "given at the import".to_string() },
-        (None, Some((value, file))) => Threshold { value, calibration: format!("taken from {}", file_name(&file)) },
-        (None, None) => {
+    let threshold = match (options.threshold, found.threshold, own_threshold) {
+        (Some(value), ..) => Threshold { value, calibration: "given at the import".to_string() },
+        (None, Some((value, file)), _) => Threshold { value, calibration: format!("taken from {}", file_name(&file)) },
+        (None, None, Some(own)) => own,
+        (None, None, None) => {
             return Err(ImportError::Missing {
                 what: "threshold",
                 cure: "say `--threshold N`, or give a threshold.json",
@@ -118,7 +124,7 @@ pub fn import(files: &[PathBuf], options: &ImportOptions) -> Result<ImportedMode
         }
     };
     let model = Model::new(ModelParts {
-        estimator: Estimator::Autoencoder { network, error },
+        estimator,
         features,
         scaler,
         threshold,
@@ -134,6 +140,18 @@ pub fn import(files: &[PathBuf], options: &ImportOptions) -> Result<ImportedMode
     Ok(ImportedModel { model, notes })
 }
 
+fn network(network: Option<Network>, error: Option<ErrorMeasure>) -> Result<Estimator, ImportError> {
+    let network = network.ok_or(ImportError::Missing {
+        what: "network",
+        cure: "give the Keras model, a `.h5` or `.keras` file, or a pickle of a forest or of k-means",
+    })?;
+    let error = error.ok_or(ImportError::Missing {
+        what: "error measure",
+        cure: "say `--error mae` or `--error mse`, as the score was computed when the threshold was found",
+    })?;
+    Ok(Estimator::Autoencoder { network, error })
+}
+
 fn take(file: &Path, found: &mut Found) -> Result<(), ImportError> {
     let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or("").to_ascii_lowercase();
     match extension.as_str() {
@@ -141,7 +159,17 @@ fn take(file: &Path, found: &mut Found) -> Result<(), ImportError> {
             let network = keras_file::read(file, read_file(file)?)?;
             once(&mut found.network, network, "network", file)
         }
-        "pkl" | "pickle" | "joblib" => Err(ImportError::Pickle { file: file.to_path_buf() }),
+        "pkl" | "pickle" | "joblib" => {
+            let bytes = read_up_to(file, PICKLE_BYTES_MAX + 1)?;
+            let pickled = pickle::read(&bytes);
+            let Pickled { scaler, model } =
+                pickled.map_err(|source| ImportError::Pickle { file: file.to_path_buf(), source })?;
+            if let Some(model) = model {
+                let learnt = learnt::learnt(model, file).map_err(ModelFault::from)?;
+                once(&mut found.learnt, learnt, "model", file)?;
+            }
+            scaler.map_or(Ok(()), |scaler| once(&mut found.scaler, scaler, "scaler", file))
+        }
         "json" => {
             let Sidecar { scaler, threshold, error, features } = sidecar::read(file, &read_file(file)?)?;
             scaler.map_or(Ok(()), |scaler| once(&mut found.scaler, scaler, "scaler", file))?;
@@ -160,9 +188,8 @@ fn once<T>(slot: &mut Option<T>, value: T, what: &'static str, file: &Path) -> R
     }
 }
 
-/// The features in order, where the scaler's own names, if it has any, must be the same.
-fn features_of(features: Option<Vec<Feature>>, scaler: Option<&ScalerFile>) -> Result<Vec<Feature>, ImportError> {
-    let names = scaler.and_then(|file| file.features.as_ref());
+/// The features in order, where the names that the scaler or the model has, if any, must be the same.
+fn features_of(features: Option<Vec<Feature>>, names: Option<&Vec<String>>) -> Result<Vec<Feature>, ImportError> {
     let Some(features) = features else {
         let names = names.ok_or(ImportError::Missing {
             what: "names of the features",
@@ -184,9 +211,13 @@ fn features_of(features: Option<Vec<Feature>>, scaler: Option<&ScalerFile>) -> R
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
 fn read_file(file: &Path) -> Result<Vec<u8>, ImportError> {
+    read_up_to(file, FILE_BYTES_MAX)
+}
+
+fn read_up_to(file: &Path, bytes_max: u64) -> Result<Vec<u8>, ImportError> {
     let mut bytes = Vec::new();
     fs::File::open(file)
-        .and_then(|opened| opened.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
+        .and_then(|opened| opened.take(bytes_max).read_to_end(&mut bytes))
         .map_err(|source| ImportError::Unreadable { file: file.to_path_buf(), source })?;
     Ok(bytes)
 }
@@ -266,10 +297,31 @@ mod tests {
         assert!(matches!(&error, ImportError::Twice { what: "features", .. }), "{error}");
     }
 
+    /// Imports the small Keras model of four features with a pickle beside it.
+    fn check_pickle(name: &str) -> Result<ImportedModel, ImportError> {
+        let project = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let network = project.join("tests/data/models/steps.h5");
+        import(&[network, project.join("tests/golden/pickle").join(name)], &complete())
+    }
+
     #[test]
-    fn a_pickle_is_refused_with_the_way_on() {
-        let error = import(&[PathBuf::from("scaler.pkl")], &complete()).unwrap_err().to_string();
-        assert!(error.contains("`scaler.pkl` is a pickle") && error.contains("scaler.json"), "{error}");
+    fn a_pickled_scaler_and_its_names_become_part_of_the_model() {
+        let model = check_pickle("standard_named.zlib.joblib").unwrap().model;
+        let names: Vec<&str> = model.features().iter().map(|feature| feature.name.as_str()).collect();
+        assert_eq!(names, ["temperature", "Tot sum", "Größe", "flag"]);
+        let Scaler::Standard { deviation, .. } = model.scaler() else { panic!("it is standard") };
+        assert_eq!(deviation[3], 1.0);
+    }
+
+    #[test]
+    fn a_network_and_a_forest_are_two_models_and_what_is_not_known_is_refused_by_its_name() {
+        let error = check_pickle("forest.5.pkl").unwrap_err();
+        assert!(matches!(&error, ImportError::TwoModels { kind: "isolation_forest" }), "{error}");
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("scaler.pkl");
+        fs::write(&file, b"cos\nsystem\n(Vtouch evil\ntR.").unwrap();
+        let ImportError::Pickle { source, .. } = import(&[file], &complete()).unwrap_err() else { panic!("no pickle") };
+        assert!(matches!(&source, PickleFault::Global { name } if name == "os.system"), "{source}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) struct Sidecar {
 
 /// A scaler, and the names of what it scales if it knows them.
 #[derive(Debug, PartialEq)]
-pub(super) struct ScalerFile {
+pub struct ScalerFile {
     pub scaler: Scaler,
     pub features: Option<Vec<String>>,
 }
