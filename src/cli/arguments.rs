@@ -256,6 +256,9 @@ pub(super) struct EvaluateOptions {
     /// Of the resamples behind the intervals
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) seed: u64,
+    /// Judge an isolation forest with default settings beside each detector: trained on these recordings, of the same features and rows
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    pub(super) baseline: Vec<String>,
 }
 
 /// Recorded events, and for which detectors.

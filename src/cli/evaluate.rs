@@ -1,16 +1,23 @@
 //! `evaluate`: how well the detectors' models tell what is labelled.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use anyhow::Context;
 use indicatif::HumanCount;
 use serde_json::json;
 
+use crate::models::model::{ModelVersion, RegisteredModel};
 use crate::observe::stop::StopSignal;
+use crate::settings::DetectorSection;
 use crate::training::bootstrap::Interval;
+use crate::training::error::TrainingError;
 use crate::training::evaluate::{self, Evaluation, EvaluationSpec};
+use crate::training::input::InputSpec;
 use crate::training::judgement::{Judgement, KeyFigures, Tally};
-use crate::training::train::Watch;
+use crate::training::recording::RecordingSpec;
+use crate::training::spec::{FeatureSpec, Method, TrainingSpec};
+use crate::training::train::{self, Watch};
 use crate::training::truth::{LabelledSpans, Truth};
 
 use super::Refusal;
@@ -39,16 +46,25 @@ pub(super) fn evaluate(options: &EvaluateOptions, is_quiet: bool) -> anyhow::Res
             let what = format!("the model of detector `{name}` cannot be loaded; `tidewatch train` makes one");
             Refusal::new(engine::told(&anyhow::Error::from(error).context(what)))
         })?;
-        let mut learning = Learning::new(name, 0, is_quiet);
+        let mut models = vec![model];
         let is_stopped = || stop.is_requested();
-        let watch = Watch { told: &mut |news| learning.take(news), is_stopped: &is_stopped };
-        let found = evaluate::evaluate(&section.spec, model, &input, &recording, &spec, watch)
-            .map_err(|error| recorded::judged(error, name))?;
-        drop(learning);
-        if options.recorded.json {
-            all.push(found);
-        } else {
-            print(as_text(&found).as_bytes())?;
+        if !options.baseline.is_empty() {
+            let seen = recorded::of_paths(&settings, &options.baseline)?;
+            let mut learning = Learning::new(name, 0, is_quiet);
+            let watch = Watch { told: &mut |news| learning.take(news), is_stopped: &is_stopped };
+            models.push(baseline(section, &input, &seen, watch).map_err(|error| recorded::judged(error, name))?);
+        }
+        for model in models {
+            let mut learning = Learning::new(name, 0, is_quiet);
+            let watch = Watch { told: &mut |news| learning.take(news), is_stopped: &is_stopped };
+            let found = evaluate::evaluate(&section.spec, model, &input, &recording, &spec, watch)
+                .map_err(|error| recorded::judged(error, name))?;
+            drop(learning);
+            if options.recorded.json {
+                all.push(found);
+            } else {
+                print(as_text(&found).as_bytes())?;
+            }
         }
     }
     if options.recorded.json {
@@ -57,6 +73,23 @@ pub(super) fn evaluate(options: &EvaluateOptions, is_quiet: bool) -> anyhow::Res
         )?;
     }
     Ok(())
+}
+
+/// An isolation forest of the detector's own rows and features, as scikit-learn has it by default.
+fn baseline(
+    section: &DetectorSection,
+    input: &InputSpec,
+    seen: &RecordingSpec,
+    watch: Watch<'_>,
+) -> Result<Arc<RegisteredModel>, TrainingError> {
+    let TrainingSpec { features, condition, seed, memory_bytes, .. } = section.training.clone();
+    let plain = |feature: FeatureSpec| FeatureSpec { transforms: None, ..feature };
+    let features = features.map(|features| features.into_iter().map(plain).collect());
+    let method = Method::IsolationForest { trees: 100, sample_rows: 256 };
+    let spec = TrainingSpec { method, features, condition, seed, memory_bytes, ..TrainingSpec::default() };
+    let model = train::train(&spec, input, seen, watch)?.model;
+    let version = ModelVersion { name: "isolation_forest".to_owned(), version: 1 };
+    Ok(Arc::new(RegisteredModel { version, model }))
 }
 
 /// Labels in a column, or a file of ranges.

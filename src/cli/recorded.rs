@@ -13,12 +13,17 @@ use super::engine;
 
 /// How the named paths are read.
 pub(super) fn recording(settings: &Settings, options: &RecordedOptions) -> Result<RecordingSpec, Refusal> {
-    if options.from.iter().any(|path| path == "kafka") {
+    of_paths(settings, &options.from)
+}
+
+/// How these paths are read.
+pub(super) fn of_paths(settings: &Settings, paths: &[String]) -> Result<RecordingSpec, Refusal> {
+    if paths.iter().any(|path| path == "kafka") {
         return Err(Refusal::new("--from takes recordings here, not topics; for a file of that name: ./kafka"));
     }
     let store = engine::store_of_recordings(Some(&settings.source), Some(&settings.output));
     Ok(RecordingSpec {
-        files: engine::files(options.from.clone(), &settings.event, store),
+        files: engine::files(paths.to_vec(), &settings.event, store),
         events: settings.event.schema.clone(),
         watermark: settings.watermark.clone(),
     })
