@@ -111,11 +111,11 @@ fn methods() -> Vec<(&'static str, Method, Vec<TransformSpec>)> {
         (
             "pca_t2",
             Method::Pca { measure: SubspaceMeasure::T2, components: Components::Count(FEATURES), variance_floor: 0.0 },
-            log.clone(),
+            log,
         ),
         ("pca_mahalanobis", pca(SubspaceMeasure::Mahalanobis), vec![TransformSpec::Quantile]),
-        ("isolation_forest", Method::IsolationForest { trees: 200, sample_rows: 256 }, log.clone()),
-        ("k_means", Method::KMeans { clusters: 12 }, log),
+        ("isolation_forest", Method::IsolationForest { trees: 200, sample_rows: 256 }, Vec::new()),
+        ("k_means", Method::KMeans { clusters: 12 }, Vec::new()),
     ]
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::thread::sleep;
 
+use crate::checkpoint::commit::oldest_kept;
 use crate::checkpoint::manifest::Sequence;
 use crate::checkpoint::places;
 use crate::storage::Storage;
@@ -12,8 +13,8 @@ use crate::storage::error::StorageError;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Row {
     pub newest: Sequence,
-    /// All that were listed.
-    pub listed: BTreeSet<Sequence>,
+    /// All that there are, whether a list showed them or not: whoever sweeps them does so from the first on, one by one.
+    pub all: BTreeSet<Sequence>,
 }
 
 /// The row of manifests; none if there never was one.
@@ -26,7 +27,7 @@ pub fn find(storage: &Storage) -> Result<Option<Row>, StorageError> {
         let listed = storage.list(&places::manifests())?;
         let listed: BTreeSet<Sequence> = listed.iter().filter_map(|object| places::sequence_of(&object.key)).collect();
         match listed.last() {
-            Some(last) => return Ok(Some(Row { newest: beyond(storage, *last)?, listed })),
+            Some(_) => return whole(storage, listed).map(Some),
             None if storage.head(&places::manifest(Sequence(1)))?.is_none() => return Ok(None),
             None => match attempts.next_pause() {
                 Some(pause) => sleep(pause),
@@ -34,6 +35,21 @@ pub fn find(storage: &Storage) -> Result<Option<Row>, StorageError> {
             },
         }
     }
+}
+
+/// The row of which these were listed. From the oldest that is kept on there is no gap; below it stands what its writer had no time to
+/// sweep, without a gap either.
+fn whole(storage: &Storage, listed: BTreeSet<Sequence>) -> Result<Row, StorageError> {
+    let known = listed.last().copied().unwrap_or(Sequence(1));
+    let newest = beyond(storage, known)?;
+    let of_list = listed.iter().copied().find(|sequence| sequence.0 > 1).unwrap_or(newest);
+    let mut oldest = of_list.min(oldest_kept(newest));
+    while oldest.0 > 2 && storage.head(&places::manifest(Sequence(oldest.0 - 1)))?.is_some() {
+        oldest = Sequence(oldest.0 - 1);
+    }
+    let mut all = listed;
+    all.extend((oldest.0..=newest.0).map(Sequence));
+    Ok(Row { newest, all })
 }
 
 /// The newest number at or after `known`: steps that double, then halves.
@@ -72,7 +88,18 @@ mod tests {
         assert_eq!(find(&with([])).unwrap(), None);
         assert_eq!(find(&with(1..=1)).unwrap().unwrap().newest, Sequence(1));
         let row = find(&with((1..=1).chain(500..=563))).unwrap().unwrap();
-        assert_eq!((row.newest, row.listed.len()), (Sequence(563), 65));
+        assert_eq!((row.newest, row.all.len()), (Sequence(563), 65));
+    }
+
+    #[test]
+    fn the_row_is_whole_though_a_list_shows_some_of_it() {
+        // The last owner had no time to sweep 498 and 499.
+        let storage = with((1..=1).chain(498..=563));
+        for shown in [vec![563], vec![1, 500, 502], vec![1, 499, 510]] {
+            let row = whole(&storage, shown.iter().copied().map(Sequence).collect()).unwrap();
+            assert_eq!(row.newest, Sequence(563), "{shown:?}");
+            assert!((498..=563).all(|number| row.all.contains(&Sequence(number))), "{shown:?}");
+        }
     }
 
     #[test]
