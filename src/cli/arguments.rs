@@ -238,7 +238,7 @@ pub(super) struct TrainOptions {
 #[command(after_long_help = "Examples:
   tidewatch evaluate pipeline.toml --from labelled.ndjson --label label
   tidewatch evaluate pipeline.toml --from labelled/ --label attack_type --normal none --normal unknown
-  tidewatch evaluate pipeline.toml --from nab/ --ranges nab/combined_windows.json --json | jq '.detectors[].nab'")]
+  tidewatch evaluate pipeline.toml --from nab/data --ranges nab/combined_windows.json --json | jq '.detectors[].nab'")]
 pub(super) struct EvaluateOptions {
     #[command(flatten)]
     pub(super) configuration: ConfigurationOptions,

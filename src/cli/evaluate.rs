@@ -181,7 +181,6 @@ fn labels(text: &mut String, tallies: &[Tally]) {
     for tally in tallies {
         let _ = writeln!(text, "  {:<width$}  {}", tally.name, tally_words(tally));
     }
-    text.push('\n');
 }
 
 /// Those with the most flagged rows; `--json` has them all.
