@@ -373,7 +373,7 @@ fn look(storage: &Storage) -> Result<Look, CheckpointError> {
         match storage.get(&places::manifest(row.newest)) {
             Ok(bytes) => {
                 let digest = Some(Sha256::of(&bytes));
-                return Ok(Look { found: read(&bytes, row.newest), row: row.listed, digest });
+                return Ok(Look { found: read(&bytes, row.newest), row: row.standing(), digest });
             }
             // Its owner went on and swept it in that moment.
             Err(error @ StorageError::NotFound { .. }) => match attempts.next_pause() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::thread::sleep;
 
+use crate::checkpoint::commit::oldest_kept;
 use crate::checkpoint::manifest::Sequence;
 use crate::checkpoint::places;
 use crate::storage::Storage;
@@ -14,6 +15,16 @@ pub struct Row {
     pub newest: Sequence,
     /// All that were listed.
     pub listed: BTreeSet<Sequence>,
+}
+
+impl Row {
+    /// All that may be there, the first one aside: the row is dense, and a list may lag behind anywhere in it. Who sweeps must leave none
+    /// out: a predecessor that stands tells one that slept that its number was never swept.
+    pub fn standing(&self) -> BTreeSet<Sequence> {
+        let listed = self.listed.iter().find(|listed| listed.0 > 1).copied();
+        let first = listed.map_or(oldest_kept(self.newest), |listed| listed.min(oldest_kept(self.newest)));
+        (first.0..=self.newest.0).map(Sequence).collect()
+    }
 }
 
 /// The row of manifests; none if there never was one.
@@ -73,6 +84,21 @@ mod tests {
         assert_eq!(find(&with(1..=1)).unwrap().unwrap().newest, Sequence(1));
         let row = find(&with((1..=1).chain(500..=563))).unwrap().unwrap();
         assert_eq!((row.newest, row.listed.len()), (Sequence(563), 65));
+    }
+
+    #[test]
+    fn what_stands_has_no_gap_where_a_list_has_one() {
+        let standing = |listed: &[u64], newest: u64| {
+            let row = Row { newest: Sequence(newest), listed: listed.iter().copied().map(Sequence).collect() };
+            let standing: Vec<u64> = row.standing().into_iter().map(|sequence| sequence.0).collect();
+            assert!(standing.windows(2).all(|two| two[1] == two[0] + 1), "{standing:?}");
+            (standing.first().copied(), standing.last().copied())
+        };
+        assert_eq!(standing(&[1], 1), (None, None));
+        assert_eq!(standing(&[1, 2, 3], 4), (Some(2), Some(4)));
+        assert_eq!(standing(&[1], 4), (Some(2), Some(4)));
+        assert_eq!(standing(&[1, 490, 492, 563], 563), (Some(490), Some(563)));
+        assert_eq!(standing(&[1, 560], 563), (Some(oldest_kept(Sequence(563)).0), Some(563)));
     }
 
     #[test]
