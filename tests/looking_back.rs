@@ -148,5 +148,8 @@ fn a_forest_over_changes_is_trained_as_it_scores() {
     let jump = windows.iter().find(|row| row["room"].text() == "b" && minute(row) == 100).unwrap();
     let greatest = windows.iter().filter(|row| minute(row) < 100).filter_map(score).fold(0.0, f64::max);
     assert!(score(jump).unwrap() > greatest, "{:?} and {greatest} before", score(jump));
-    assert!(windows.iter().all(|row| score(row).is_some()), "a first window has no change, and its default stands for it");
+    assert!(
+        windows.iter().all(|row| score(row).is_some()),
+        "a first window has no change, and its default stands for it"
+    );
 }

@@ -153,7 +153,7 @@ fn each_row_is_scored_by_the_version_in_force_at_its_time_whoever_is_killed() {
     let broker = MockBroker::start().unwrap();
     broker.create_topic("flows", PARTITIONS as i32).unwrap();
     let (desk, place) = (desk(&broker.brokers(), ""), Place::local());
-    let parts = events::cut(&events::flows(ROWS, PARTITIONS, 61), 5);
+    let parts = events::cut(&events::flows(ROWS, PARTITIONS, 61), 6);
     let run = |workers: &str| desk.start(&place.with(&["run", "tidewatch.toml", "-w", workers]));
     let program = run("2");
     send(&broker, &parts[0]);
@@ -175,7 +175,9 @@ fn each_row_is_scored_by_the_version_in_force_at_its_time_whoever_is_killed() {
     program.kill();
     let mut cluster = desk.start_cluster(2, &place.with(&["run", "tidewatch.toml", "-w", "1"]));
     send(&broker, &parts[4]);
+    await_rows(&place, "level/2", 4_000);
     promote(&desk, &cluster[0], "drift", 3);
+    send(&broker, &parts[5]);
     send(&broker, &events::closers(ROWS, PARTITIONS));
     until("the last window", || {
         let rows = tables::rows(&place.open(), "windows/by_device", &["drift_model"]);
@@ -274,7 +276,7 @@ fn versions_are_listed_with_what_is_known_of_them() {
     for words in [
         "level on events: models/level",
         "in force    version 2",
-        "auc 0.52; trained on a calm day",
+        "auc 0.5200; trained on a calm day",
         "drift on window by_device",
     ] {
         assert!(told.contains(words), "{told}");

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -18,7 +19,7 @@ use crate::domain::ids::Epoch;
 use crate::pipeline::PipelineError;
 use crate::pipeline::account::Report;
 use crate::pipeline::committer::Committer;
-use crate::pipeline::promotions::LOOK_EVERY;
+use crate::pipeline::promotions::Promotions;
 use crate::pipeline::shared::Shared;
 use crate::pipeline::surroundings::{Seat, Thread};
 
@@ -38,13 +39,7 @@ fn serve(
     mut seat: Box<dyn Seat>,
 ) {
     let promotions = committer.promotions.clone();
-    let look = || {
-        promotions
-            .iter()
-            .filter(|_| !shared.failed())
-            .for_each(|promotions| promotions.look(shared.surroundings.now()));
-    };
-    while let Some(Request { epoch, reports }) = next(&requests, seat.as_mut(), &look) {
+    while let Some(Request { epoch, reports }) = next(&requests, seat.as_mut(), promotions.as_deref(), &shared) {
         if shared.failed() {
             return;
         }
@@ -64,12 +59,20 @@ fn serve(
     }
 }
 
-/// The next request; none once there will be no more. Looks at something else meanwhile.
-fn next(requests: &Receiver<Request>, seat: &mut dyn Seat, look: &dyn Fn()) -> Option<Request> {
+/// The next request; none once there will be no more. Looks after promoted models meanwhile.
+fn next(
+    requests: &Receiver<Request>,
+    seat: &mut dyn Seat,
+    promotions: Option<&Promotions>,
+    shared: &Shared,
+) -> Option<Request> {
+    let longest = promotions.map_or(Duration::MAX, |promotions| promotions.look_every);
     loop {
         seat.pause();
-        look();
-        match requests.recv_timeout(seat.sleep(LOOK_EVERY)) {
+        if let Some(promotions) = promotions.filter(|_| !shared.failed()) {
+            promotions.look(shared.surroundings.now());
+        }
+        match requests.recv_timeout(seat.sleep(longest)) {
             Ok(request) => return Some(request),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return None,

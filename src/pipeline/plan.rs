@@ -17,6 +17,8 @@ pub struct Plan {
     pub epochs_ahead: u64,
     /// How many checkpoints may be under way: a slow upload does not stall the flow at once.
     pub checkpoints_ahead: u64,
+    /// How often the registries of models are looked at.
+    pub look_every: Duration,
 }
 
 impl Plan {
@@ -24,7 +26,14 @@ impl Plan {
     pub fn new(epoch_every: Duration, checkpoint_every: Duration) -> Plan {
         let epoch_every = epoch_every.max(Duration::from_millis(1));
         let checkpoint_epochs = (checkpoint_every.as_nanos() / epoch_every.as_nanos()).max(1) as u64;
-        Plan { epoch_every, checkpoint_epochs, epoch_bytes_max: 64 << 20, epochs_ahead: 3, checkpoints_ahead: 2 }
+        Plan {
+            epoch_every,
+            checkpoint_epochs,
+            epoch_bytes_max: 64 << 20,
+            epochs_ahead: 3,
+            checkpoints_ahead: 2,
+            look_every: Duration::from_secs(2),
+        }
     }
 
     pub fn is_checkpoint(self, epoch: Epoch) -> bool {

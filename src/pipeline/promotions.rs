@@ -14,8 +14,7 @@ use crate::observe::metrics::Metrics;
 use crate::pipeline::agreement::{Change, Outcome, Proposal};
 use crate::pipeline::shelf::{Shelf, Unusable, in_words, told};
 
-/// How often the registries are looked at, and how often what was refused is tried again.
-pub const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often what was refused is tried again.
 const TRY_EVERY: Duration = Duration::from_secs(60);
 
 /// A proposal on its way.
@@ -45,12 +44,14 @@ struct State {
 pub struct Promotions {
     shelf: Arc<Shelf>,
     metrics: Arc<Metrics>,
+    /// How often the registries are looked at.
+    pub look_every: Duration,
     state: Mutex<State>,
 }
 
 impl Promotions {
-    pub fn new(shelf: Arc<Shelf>, metrics: Arc<Metrics>) -> Promotions {
-        Promotions { shelf, metrics, state: Mutex::default() }
+    pub fn new(shelf: Arc<Shelf>, metrics: Arc<Metrics>, look_every: Duration) -> Promotions {
+        Promotions { shelf, metrics, look_every, state: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -62,7 +63,7 @@ impl Promotions {
     pub fn look(&self, now: Instant) {
         {
             let mut state = self.lock();
-            let is_soon = state.looked.is_some_and(|at| now.saturating_duration_since(at) < LOOK_EVERY);
+            let is_soon = state.looked.is_some_and(|at| now.saturating_duration_since(at) < self.look_every);
             if is_soon || state.pending.is_some() {
                 return;
             }

@@ -71,7 +71,12 @@ fn schedule(
             changed.change(ModelFrom { from: from.0, ..always });
             match at_work(spec, &[others, std::slice::from_ref(&changed)].concat()) {
                 Ok(_) => {
-                    tracing::info!(detector = name, model = %version, from = in_words(from), "model takes over");
+                    tracing::info!(
+                        detector = name,
+                        model = version.to_string(),
+                        from = in_words(from),
+                        "model takes over"
+                    );
                     Ok(changed)
                 }
                 Err(refused) => Ok(stays(found, &refused)),

@@ -76,7 +76,8 @@ impl Process {
         };
         let storage = shared.surroundings.store(&spec.output)?;
         let shelf = Arc::<Shelf>::default();
-        let promotions = Arc::new(Promotions::new(Arc::clone(&shelf), Arc::clone(&shared.metrics)));
+        let promotions =
+            Arc::new(Promotions::new(Arc::clone(&shelf), Arc::clone(&shared.metrics), spec.plan.look_every));
         Ok(Process { storage, source, shelf, promotions })
     }
 

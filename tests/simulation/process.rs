@@ -109,9 +109,12 @@ impl Fate {
         };
         for promotion in &mut fate.promotions {
             if random.random_bool(0.7) {
-                let (detector, version) = (random.random_range(0..PROMOTED), random.random_range(1..=VERSIONS));
                 // Often before it starts: else a process that is not live never sees it.
-                let turns = if random.random_bool(0.3) { 0 } else { turns(random) / 3 };
+                let (turns, versions) = match random.random_range(0..3) {
+                    0 => (0, VERSIONS - 1),
+                    _ => (turns(random) / 5, VERSIONS),
+                };
+                let (detector, version) = (random.random_range(0..PROMOTED), random.random_range(1..=versions));
                 *promotion = Some(Promotion { turns, detector, version });
             }
         }
@@ -157,6 +160,7 @@ impl Process {
             epoch_bytes_max: random.random_range(300..8_000),
             epochs_ahead: random.random_range(1..4),
             checkpoints_ahead: random.random_range(1..3),
+            look_every: Duration::from_millis(random.random_range(1..800)),
         };
         let publish_every = Duration::from_millis(random.random_range(0..2_000));
         let file_size = if random.random_bool(0.2) { random.random_range(2_000..60_000) } else { 64 << 20 };
