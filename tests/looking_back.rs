@@ -1,6 +1,9 @@
-//! Detectors that look back, from the configuration to the tables: what is usual for a key, without a model; and a forest over changes from
-//! window to window, trained before.
+//! Detectors that look back, from the configuration to the tables: what is usual for a key, without a model; and clusters of levels and
+//! changes from window to window, trained before.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod flow;
+mod testbed;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,11 +12,7 @@ use std::process::{Command, Output, Stdio};
 use tidewatch::storage::patience::Patience;
 use tidewatch::storage::{S3Options, Storage};
 
-#[path = "flow/tables.rs"]
-#[allow(dead_code, reason = "other tests use the rest of it")]
-mod tables;
-
-use tables::{Cell, Row};
+use flow::tables::{self, Cell, Row};
 
 const BEGIN_MS: i64 = 1_767_225_600_000;
 
@@ -50,10 +49,10 @@ url = "output"
 events = "none"
 "#;
 
-const FOREST: &str = r#"
+const CLUSTERS: &str = r#"
 [[detectors]]
 name = "jumps"
-kind = "isolation_forest"
+kind = "k_means"
 model = "models/jumps"
 on = "by_room"
 features = ["warmth_mean", { field = "warmth_mean", change = true }]
@@ -131,14 +130,14 @@ fn what_is_unusual_for_a_room_is_found_from_the_first_minutes_on_and_late_readin
 }
 
 #[test]
-fn a_forest_over_changes_is_trained_as_it_scores() {
+fn clusters_of_changes_are_trained_as_they_score() {
     let desk = tempfile::tempdir().unwrap();
     let at = desk.path();
-    std::fs::write(at.join("rooms.toml"), CONFIGURATION.replace("\n[output]", FOREST)).unwrap();
+    std::fs::write(at.join("rooms.toml"), CONFIGURATION.replace("\n[output]", CLUSTERS)).unwrap();
     write(&at.join("calm"), 600, &[], &[]);
     write(&at.join("rooms"), 120, &[100], &[]);
     let trained = well(&tidewatch(at, &["train", "rooms.toml", "--from", "calm", "--detector", "jumps"]));
-    assert!(trained.contains("isolation forest of 100 trees of 256 rows over 2 features"), "{trained}");
+    assert!(trained.contains("k-means with 8 centres over 2 features"), "{trained}");
     assert!(trained.contains("warmth_mean change"), "{trained}");
     let refused = tidewatch(at, &["train", "rooms.toml", "--from", "calm", "--detector", "usual"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("is not trained"));

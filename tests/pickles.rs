@@ -163,7 +163,8 @@ fn imported_centres_give_the_distance_to_the_nearest() {
             let distance =
                 |center: &Vec<f64>| center.iter().zip(row).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt();
             let wanted = centers.iter().map(distance).fold(f64::INFINITY, f64::min);
-            assert!((score / wanted - 1.0).abs() < 1e-6, "{name}: {score} and {wanted}");
+            // What a model computes with are the f32 of the values.
+            assert!((score / wanted - 1.0).abs() < 1e-5, "{name}: {score} and {wanted}");
         }
     });
 }

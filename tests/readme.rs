@@ -85,7 +85,7 @@ fn from_csv_to_anomalies_everything_goes_as_it_says() {
     // How well it learned depends on the machine's arithmetic, what it read does not.
     for told in [
         trained.lines().find(|line| line.trim_start().starts_with("rows ")).unwrap(),
-        trained.lines().find(|line| line.trim_start().starts_with("network ")).unwrap(),
+        trained.lines().find(|line| line.trim_start().starts_with("detector ")).unwrap(),
         replayed.lines().find(|line| line.starts_with("events ")).unwrap(),
         replayed.lines().find(|line| line.starts_with("windows ")).unwrap(),
     ] {

@@ -68,8 +68,10 @@ struct Place {
 #[derive(Debug)]
 pub struct History {
     timing: WindowTiming,
-    /// Windows after a corrected one whose scores it changes.
+    /// Windows right after a corrected one whose scores it changes.
     followed: i64,
+    /// Windows that are looked back on when they are final.
+    finals: i64,
     /// Windows before one that is not final which are remembered.
     kept: i64,
     schema: SchemaRef,
@@ -102,14 +104,24 @@ impl History {
         let fields = rows.fields()[by.clone()].iter().map(|field| SortField::new(field.data_type().clone()));
         let converter = RowConverter::new(fields.collect())
             .map_err(|_| ScoringError::NotRows { detector: String::new(), column: "key" })?;
-        let followed = reaches.iter().map(|reach| match reach {
-            Reach::Preceding(windows) => i64::from(*windows),
-            Reach::Final(_) => 0,
-        });
-        let followed = followed.max().unwrap_or(0);
+        let most =
+            |windows: fn(&Reach) -> Option<u32>| i64::from(reaches.iter().filter_map(windows).max().unwrap_or(0));
+        let followed = most(|reach| if let Reach::Preceding(windows) = reach { Some(*windows) } else { None });
+        let finals = most(|reach| if let Reach::Final(windows) = reach { Some(*windows) } else { None });
         let kept = reaches.iter().map(|reach| reach.kept(timing)).max().unwrap_or(0);
         let (windows, changed) = (BTreeMap::new(), BTreeSet::new());
-        Ok(History { timing, followed, kept, schema: Arc::clone(rows), by, revision, converter, windows, changed })
+        Ok(History {
+            timing,
+            followed,
+            finals,
+            kept,
+            schema: Arc::clone(rows),
+            by,
+            revision,
+            converter,
+            windows,
+            changed,
+        })
     }
 
     /// Remembers rows as they come from the window.
@@ -136,15 +148,38 @@ impl History {
         let changed = std::mem::take(&mut self.changed);
         let mut due = changed.clone();
         for (start, key) in &changed {
-            let after = (1..=self.followed).map(|steps| start + steps * self.timing.slide);
-            let has_left = |start: &i64| {
-                let place = self.windows.get(start).and_then(|window| window.rows.get(key));
+            let followers = self
+                .windows
+                .range(start + 1..)
+                .map(|(start, _)| *start)
+                .take_while(|after| *after <= self.last_follower(*start));
+            let is_follower = |after: &i64| self.looks_back(*after, *start);
+            let has_left = |after: &i64| {
+                let place = self.windows.get(after).and_then(|window| window.rows.get(key));
                 place.is_some_and(|place| place.revision.is_some())
             };
-            due.extend(after.filter(has_left).map(|start| (start, key.clone())));
+            due.extend(followers.filter(is_follower).filter(has_left).map(|after| (after, key.clone())));
         }
         let due: Vec<(i64, Key)> = due.into_iter().collect();
         due.chunks(BATCH_ROWS_MAX).map(|due| self.leaving(due)).collect()
+    }
+
+    /// Whether a window's score depends on an earlier one.
+    ///
+    /// One that was final before it began is corrected after it was told only where a silent partition, which holds no window back, speaks
+    /// again.
+    fn looks_back(&self, start: i64, earlier: i64) -> bool {
+        let WindowTiming { slide, .. } = self.timing;
+        let last_final = self.timing.last_final(start);
+        let is_near = start - earlier <= self.followed * slide;
+        is_near || (earlier <= last_final && earlier > last_final - self.finals * slide)
+    }
+
+    /// No window that begins later depends on this one.
+    fn last_follower(&self, start: i64) -> i64 {
+        let WindowTiming { size, slide, lateness } = self.timing;
+        let far = if self.finals > 0 { size + lateness + self.finals * slide } else { 0 };
+        start + far.max(self.followed * slide)
     }
 
     /// Rows with their next revisions.
@@ -281,9 +316,10 @@ impl<'a> Past<'a> {
         self.at(self.start - windows * self.history.timing.slide)
     }
 
-    /// The rows of this group whose windows begin at or before `start`, the newest first.
-    pub fn up_to(&self, start: i64) -> impl Iterator<Item = (i64, &'a RecordBatch, usize)> {
-        let windows = self.history.windows.range(..=start).rev();
+    /// The rows of this group in the last `windows` windows that begin at or before `start`, the newest first.
+    pub fn up_to(&self, start: i64, windows: i64) -> impl Iterator<Item = (i64, &'a RecordBatch, usize)> {
+        let first = start.saturating_sub(windows.saturating_mul(self.history.timing.slide)).saturating_add(1);
+        let windows = self.history.windows.range(first.min(start)..=start).rev();
         windows.filter_map(|(start, window)| {
             let place = window.rows.get(self.key)?;
             Some((*start, &window.batches[place.batch], place.row))

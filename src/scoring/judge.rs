@@ -80,7 +80,7 @@ impl Baselined<'_> {
             }
             let last = history.timing().last_final(starts[row]);
             let past = history.past(&groups, row, starts[row]);
-            let earlier = earlier(self.columns, self.features, &past, last, self.baseline.history as usize);
+            let earlier = earlier(self.columns, self.features, &past, last, i64::from(self.baseline.history));
             judged.push(match baseline::score(self.baseline, self.features, starts[row], values, &earlier) {
                 Some((score, why)) => Judged { score, why: (score > self.threshold).then_some(why) },
                 None => Judged { score: f64::NAN, why: None },
