@@ -18,6 +18,7 @@ use tidewatch::training::evaluate::{Evaluation, EvaluationSpec, evaluate};
 use tidewatch::training::input::InputSpec;
 use tidewatch::training::recording::RecordingSpec;
 use tidewatch::training::train::{Watch, train};
+use tidewatch::training::truth::Truth;
 
 const SPLITS: u64 = 20;
 const LABEL: &str = "label_multiclass";
@@ -53,10 +54,10 @@ fn main() -> Result<()> {
             found.push(judged(&settings, section, folder.path(), seed)?);
         }
         let of = |what: fn(&Evaluation) -> f64| mean_and_deviation(&found.iter().map(what).collect::<Vec<_>>());
-        let auc = of(|found| found.measures.auc.unwrap_or(f64::NAN));
-        let rate = of(|found| 100.0 * found.measures.tpr_at_1_percent_fpr.unwrap_or(f64::NAN));
+        let auc = of(|found| found.judgement.measures.auc.unwrap_or(f64::NAN));
+        let rate = of(|found| 100.0 * found.judgement.measures.tpr_at_1_percent_fpr.unwrap_or(f64::NAN));
         let false_alarms = of(|found| {
-            let confusion = found.confusion;
+            let confusion = found.judgement.confusion;
             100.0 * confusion.false_positives as f64 / (confusion.false_positives + confusion.true_negatives) as f64
         });
         println!(
@@ -86,7 +87,8 @@ fn judged(settings: &Settings, section: &DetectorSection, folder: &Path, seed: u
     let model = train(&spec, &InputSpec::Events, &recording("seen.csv"), watch)?.model;
     let version = ModelVersion { name: section.spec.name.clone(), version: 1 };
     let model = Arc::new(RegisteredModel { version, model });
-    let spec = EvaluationSpec { label: LABEL.to_owned(), normal: vec![NORMAL.to_owned()], seed };
+    let truth = Truth::Labels { column: LABEL.to_owned(), normal: vec![NORMAL.to_owned()] };
+    let spec = EvaluationSpec { truth, seed };
     let watch = Watch { told: &mut told, is_stopped: &is_stopped };
     Ok(evaluate(&section.spec, model, &InputSpec::Events, &recording("unseen.csv"), &spec, watch)?)
 }

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use crate::models::array::{Array, Arrays, Values};
 use crate::models::estimator::{Description, Estimator, EstimatorFault};
 use crate::models::features::{Feature, Scaler};
-use crate::models::model::{Model, ModelFault, ModelParts, ModelVersion, Threshold};
+use crate::models::model::{Model, ModelFault, ModelParts, Threshold};
 
 /// The format that this release writes. It reads the one before as well.
 pub const FORMAT: u32 = 2;
@@ -51,7 +51,7 @@ pub enum ModelError {
     #[error("`{}` does not name a version: it holds `{text}`", path.display())]
     Current { path: PathBuf, text: String },
     #[error("the model {wanted} was made by another configuration; this one makes {found}")]
-    Configured { wanted: ModelVersion, found: ModelVersion },
+    Configured { wanted: String, found: String },
     #[error("`{}` cannot be a model's folder: it has no plain name", folder.display())]
     Name { folder: PathBuf },
 }

@@ -81,7 +81,7 @@ impl Versions for GivenModel {
 
     fn load(&self, version: &ModelVersion) -> Result<KnownModel, ModelError> {
         if *version != self.0.version {
-            return Err(ModelError::Configured { wanted: version.clone(), found: self.0.version.clone() });
+            return Err(ModelError::Configured { wanted: version.to_string(), found: self.0.version.to_string() });
         }
         Ok(KnownModel { model: Arc::clone(&self.0), sha256: Sha256::of(&folder::description(&self.0.model)) })
     }

@@ -85,7 +85,7 @@ impl Promotions {
             }
             Ok(version) => version,
             Err(source) => {
-                let error = Unusable::InForce { detector: detector.to_owned(), source };
+                let error = Unusable::InForce { detector: detector.to_owned(), source: Box::new(source) };
                 self.refuse(detector, last, ("", told(&error)), now);
                 return false;
             }

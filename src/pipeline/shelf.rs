@@ -27,9 +27,9 @@ use crate::windows::error::WindowError;
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
     #[error("the model of detector `{detector}` cannot be loaded")]
-    InForce { detector: String, source: ModelError },
+    InForce { detector: String, source: Box<ModelError> },
     #[error("the output names the model {model} of detector `{detector}`, and it cannot be loaded")]
-    Named { detector: String, model: String, source: ModelError },
+    Named { detector: String, model: String, source: Box<ModelError> },
     #[error(
         "the model {model} of detector `{detector}` is not the one that the output names (its description has another digest): put it back as \
          it was, and give what was changed another version"
@@ -121,7 +121,7 @@ impl Shelf {
             (one.spec.clone(), Arc::clone(&one.versions), one.input.clone(), one.scored.clone(), one.schedule.clone())
         };
         let (detector, model) = (detector.to_owned(), version.to_string());
-        let named = |source| Unusable::InForce { detector: detector.clone(), source };
+        let named = |source| Unusable::InForce { detector: detector.clone(), source: Box::new(source) };
         let known = versions.load(version).map_err(named)?;
         if schedule.versions.iter().any(|one| one.contradicts(&model, known.sha256)) {
             return Err(Unusable::Another { detector, model });
@@ -247,7 +247,7 @@ pub fn load_named(detecting: &Detecting, wanted: &ModelFrom) -> Result<Arc<Regis
     let Some(version) = named(&model) else { return Err(Unusable::Nameless { detector, model }) };
     let KnownModel { model: loaded, sha256 } = match detecting.versions.load(&version) {
         Ok(known) => known,
-        Err(source) => return Err(Unusable::Named { detector, model, source }),
+        Err(source) => return Err(Unusable::Named { detector, model, source: Box::new(source) }),
     };
     if wanted.contradicts(&model, sha256) {
         return Err(Unusable::Another { detector, model });
@@ -257,7 +257,7 @@ pub fn load_named(detecting: &Detecting, wanted: &ModelFrom) -> Result<Arc<Regis
 
 /// The version in force, with its digest.
 pub fn in_force(detecting: &Detecting) -> Result<(ModelVersion, Sha256), Unusable> {
-    let unusable = |source| Unusable::InForce { detector: detecting.spec.name.clone(), source };
+    let unusable = |source| Unusable::InForce { detector: detecting.spec.name.clone(), source: Box::new(source) };
     let version = detecting.versions.in_force().map_err(unusable)?;
     let known = detecting.versions.load(&version).map_err(unusable)?;
     Ok((version, known.sha256))

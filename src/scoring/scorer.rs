@@ -37,7 +37,14 @@ pub enum ScoringError {
     #[error(
         "detector `{detector}`: the column `{field}` is {found}, and the model {model} needs {wanted} for its feature `{feature}`"
     )]
-    ColumnType { detector: String, model: String, feature: String, field: String, found: String, wanted: &'static str },
+    ColumnType {
+        detector: String,
+        model: String,
+        feature: Box<str>,
+        field: Box<str>,
+        found: Box<str>,
+        wanted: &'static str,
+    },
     #[error(
         "detector `{detector}`: the model {model} looks back on earlier windows of a key, and events have none; say `on` which window"
     )]
@@ -284,6 +291,7 @@ fn columns_of(
                     ScoringError::ColumnMissing { detector, model: version, feature, field, columns }
                 }
                 ColumnFault::Type { field, found, wanted } => {
+                    let [feature, field, found] = [feature, field, found].map(Box::from);
                     ScoringError::ColumnType { detector, model: version, feature, field, found, wanted }
                 }
             }

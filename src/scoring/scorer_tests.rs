@@ -167,7 +167,7 @@ fn a_column_of_texts_is_refused() {
     let batch = events(vec![], vec![]);
     let model = constant_model(features(&["key"]), 0.0, Scaler::None);
     let error = Scorer::new(&spec(DetectorInput::Events), model, &batch.schema()).err().unwrap();
-    assert!(matches!(error, ScoringError::ColumnType { field, .. } if field == "key"));
+    assert!(matches!(error, ScoringError::ColumnType { field, .. } if &*field == "key"));
 }
 
 #[test]

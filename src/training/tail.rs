@@ -81,7 +81,8 @@ fn roots(excesses: &[f64], mean: f64, least: f64, greatest: f64) -> Vec<f64> {
         let place = |step: usize| from + (to - from) * step as f64 / STEPS as f64;
         for step in 0..STEPS {
             let (mut a, mut b) = (place(step), place(step + 1));
-            if !(off(a) * off(b) < 0.0) {
+            let has_changed_sign = off(a) * off(b) < 0.0;
+            if !has_changed_sign {
                 continue;
             }
             for _ in 0..60 {
@@ -97,7 +98,7 @@ fn roots(excesses: &[f64], mean: f64, least: f64, greatest: f64) -> Vec<f64> {
 /// The logarithm of the likelihood; not finite where the distribution cannot give all excesses.
 fn likelihood(excesses: &[f64], shape: f64, scale: f64) -> f64 {
     let count = excesses.len() as f64;
-    if !(scale > 0.0) {
+    if scale.is_nan() || scale <= 0.0 {
         return f64::NEG_INFINITY;
     }
     if shape == 0.0 {

@@ -96,9 +96,9 @@ impl Estimate for IsolationForest {
                 for (length, row) in self.lengths.iter_mut().zip(block.chunks_exact(width)) {
                     let mut node = &tree[0];
                     while node.feature != LEAF {
-                        // A NaN goes to the right, as no value that is at most anything does.
-                        let is_right = !(f64::from(row[node.feature as usize]) <= node.value);
-                        node = &tree[node.children[usize::from(is_right)] as usize];
+                        // A NaN is at most nothing, and goes to the right.
+                        let is_left = f64::from(row[node.feature as usize]) <= node.value;
+                        node = &tree[node.children[usize::from(!is_left)] as usize];
                     }
                     *length += node.value;
                 }
@@ -114,8 +114,8 @@ impl Estimate for IsolationForest {
         for tree in &self.trees {
             let mut node = &tree[0];
             while node.feature != LEAF {
-                let is_right = !(f64::from(row[node.feature as usize]) <= node.value);
-                let child = &tree[node.children[usize::from(is_right)] as usize];
+                let is_left = f64::from(row[node.feature as usize]) <= node.value;
+                let child = &tree[node.children[usize::from(!is_left)] as usize];
                 shortened[node.feature as usize] += node.length - child.length;
                 node = child;
             }
