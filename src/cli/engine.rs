@@ -10,6 +10,7 @@ use crate::checkpoint::decide::Identity;
 use crate::checkpoint::manifest::{Manifest, Outlook};
 use crate::checkpoint::schedule::ModelSchedule;
 use crate::domain::schema::EventSchema;
+use crate::models::folder::ModelError;
 use crate::models::import::{ImportOptions, ImportedModel};
 use crate::models::model::ModelVersion;
 use crate::models::{self, registry};
@@ -283,11 +284,16 @@ fn revealed(properties: &Properties) -> BTreeMap<String, String> {
 }
 
 fn detecting(section: &DetectorSection, settings: &Settings) -> anyhow::Result<Detecting> {
-    // That a model is there and sound is seen later; here, that it takes as many windows as the configuration says.
-    if let Err(error @ NoModel::Sequence { .. }) =
-        versions::in_force(section, &settings.event.schema, &settings.windows)
-    {
-        return Err(Refusal::new(format!("detector `{}`: {error}", section.spec.name)).into());
+    // Before anything is written. A version that is there but cannot be used is judged at the start, where an earlier one may stand in.
+    match versions::in_force(section, &settings.event.schema, &settings.windows) {
+        Err(error @ NoModel::Sequence { .. }) => {
+            return Err(Refusal::new(format!("detector `{}`: {error}", section.spec.name)).into());
+        }
+        Err(NoModel::Folder(error @ ModelError::NotFound { .. })) if section.on_failure == OnFailure::Stop => {
+            let what = format!("the model of detector `{}` cannot be loaded", section.spec.name);
+            return Err(Refusal::new(told(&anyhow::Error::from(error).context(what))).into());
+        }
+        _ => {}
     }
     let versions = versions::versions(section, &settings.event.schema, &settings.windows)
         .map_err(|error| Refusal::new(told(&anyhow::Error::from(error))))?;
