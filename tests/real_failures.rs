@@ -161,8 +161,10 @@ fn a_stop_while_the_store_of_a_recording_hangs_does_not_wait_for_its_patience() 
     proxy.set(Weather::Hangs);
     let ended = program.terminate();
     assert!(ended.took < Duration::from_secs(40), "{:?}\n{}", ended.took, ended.log);
-    // Unless it had all of it by then.
-    assert!(ended.code == Some(0) || ended.log.contains("a worker is held up"), "{}", ended.log);
+    // Unless it had all of it by then, or was not waiting for the store in that moment.
+    let is_known =
+        ["a worker is held up", "interrupted; what was read is committed"].iter().any(|end| ended.log.contains(end));
+    assert!(ended.code == Some(0) || is_known, "{}", ended.log);
     proxy.set(Weather::Fair);
     desk.start(&place.with(&replay)).end().well();
 }
