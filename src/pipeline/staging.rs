@@ -103,7 +103,7 @@ impl Staging {
             }
         }
         let end = self.spec.watermarks.end(epoch, self.spec.plan.is_checkpoint(epoch));
-        self.clock.slowest.set(self.spec.watermarks.slowest());
+        self.clock.others.set(self.spec.watermarks.slowest_beside(self.worker));
         self.metrics.progress.set_watermark(end.publish);
         self.metrics.vitals.reach(Phase::Flowing);
         self.held.set(self.spec.sink.held_bytes());
