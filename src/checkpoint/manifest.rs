@@ -19,7 +19,7 @@ use crate::storage::digest::{Sha256, hex, unhex};
 use crate::storage::key::ObjectKey;
 
 /// The format that is written and read.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// A manifest's place in the dense row of manifests, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -92,13 +92,16 @@ fn a_manifest_comes_back_as_it_was_written() {
 
 #[test]
 fn a_manifest_of_another_format_is_told_from_a_damaged_one() {
-    for format in [1, 3] {
+    for format in [FORMAT - 1, FORMAT + 1] {
         let other = format!(r#"{{"format": {format}, "whatever": []}}"#);
         let told = Manifest::from_bytes(other.as_bytes(), Sequence(3));
         assert!(matches!(told, Err(ManifestFault::Format { found }) if found == format));
     }
-    let foreign = br#"{"format": 2, "sequence": 3}"#;
-    assert!(matches!(Manifest::from_bytes(foreign, Sequence(3)), Err(ManifestFault::Seal(SealFault::Missing))));
+    let foreign = format!(r#"{{"format": {FORMAT}, "sequence": 3}}"#);
+    assert!(matches!(
+        Manifest::from_bytes(foreign.as_bytes(), Sequence(3)),
+        Err(ManifestFault::Seal(SealFault::Missing))
+    ));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::domain::table::{Rows, Table};
 use crate::observe::metrics::DetectorMetrics;
 use crate::pipeline::parcel::{Item, Parcel};
 use crate::scoring::scorer::Scorer;
-use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage, StatePart, StateSize};
+use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage, StateSize, Tell};
 
 /// Which scored events are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl<S: Stage> Stage for ScoredWindows<S> {
         self.score(given, output);
     }
 
-    fn snapshot(&mut self, tell: &mut dyn FnMut(StatePart)) {
+    fn snapshot(&mut self, tell: Tell) {
         self.windows.snapshot(tell);
     }
 

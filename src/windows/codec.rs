@@ -61,11 +61,12 @@ impl Writer {
         let length = (bits - zeros).div_ceil(8);
         self.unsigned((length as u64) << 1 | u64::from(negative));
         self.signed(exponent + zeros as i64);
-        for index in 0..length {
+        for index in (0..length).step_by(8) {
             let (limb, shift) = ((zeros + 8 * index) / 64, (zeros + 8 * index) % 64);
             let above = self.magnitude.get(limb + 1).copied().unwrap_or(0);
-            let spill = if shift > 56 { above << (64 - shift) } else { 0 };
-            self.bytes.push((self.magnitude[limb] >> shift | spill) as u8);
+            let spill = if shift > 0 { above << (64 - shift) } else { 0 };
+            let word = self.magnitude[limb] >> shift | spill;
+            self.bytes.extend_from_slice(&word.to_le_bytes()[..(length - index).min(8)]);
         }
     }
 
@@ -117,10 +118,15 @@ impl Writer {
     fn held<N: Number>(&mut self, held: Held<'_, N>, needs: Needs) {
         match held {
             Held::Values(values) => {
+                debug_assert!(
+                    values.is_sorted_by(|a, b| a.order(b).is_le()),
+                    "the pane is settled before it is written"
+                );
                 self.unsigned(values.len() as u64);
-                let mut values = values.to_vec();
-                values.sort_unstable_by(N::order);
-                values.iter().for_each(|value| self.word(Number::to_bits(*value)));
+                let start = self.bytes.len();
+                self.bytes.resize(start + 8 * values.len(), 0);
+                let (words, _) = self.bytes[start..].as_chunks_mut::<8>();
+                words.iter_mut().zip(values).for_each(|(word, value)| *word = Number::to_bits(*value).to_le_bytes());
             }
             Held::Crowd(crowd) => {
                 self.unsigned(KEPT_MAX as u64 + 1);
@@ -141,7 +147,7 @@ impl Writer {
         }
     }
 
-    /// One cell of a field.
+    /// One cell of a field, in a pane that is settled.
     pub fn cell(&mut self, cells: &FieldCells, cell: usize, needs: Needs) {
         self.unsigned(cells.missing(cell));
         match &cells.accumulators {
