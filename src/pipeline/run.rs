@@ -155,7 +155,7 @@ fn work(
         return Err(PipelineError::OtherTerms);
     }
     let committer = committer.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let assembly = Assembly { spec, process, start: &start, shared, share };
+    let assembly = Assembly { spec, process, start: &start, shared, share, beside: workers };
     let (clock, progressed) = assembly.build(worker, committer)?;
     shared.metrics.vitals.reach(Phase::Claimed);
     let watch = Watch {
