@@ -70,14 +70,17 @@ impl Share {
     }
 }
 
-/// A part of a stage's state, stored as an object of its own, so that a checkpoint writes what changed.
+/// What a snapshot tells of a part of a stage's state, which is stored as an object of its own, so that a checkpoint writes what changed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct StatePart {
-    /// Unique within the stage and worker, and the same at each snapshot.
-    pub name: String,
-    /// None: exactly as in the snapshot before.
-    pub batches: Option<Vec<RecordBatch>>,
+pub enum PartState {
+    /// The next batch of the part.
+    Batch(RecordBatch),
+    /// It is exactly as in the snapshot before.
+    Unchanged,
 }
+
+/// Hears a snapshot. A part's name is unique within the stage and worker, and the same at each snapshot.
+pub type Tell<'a> = &'a mut dyn FnMut(&str, PartState);
 
 /// State that could not be taken back.
 #[derive(Debug, thiserror::Error)]
@@ -104,9 +107,9 @@ pub trait Stage {
     /// Ends the epoch. What leaves here must not depend on how the epoch was cut into batches.
     fn on_epoch_end(&mut self, end: EpochEnd, output: &mut Output);
 
-    /// The state as keyed columns, right after the end of a checkpoint's epoch: part after part, so that no more than one of them
-    /// is in memory twice. A part that is not told of is gone. Batches may differ in schema; each describes itself.
-    fn snapshot(&mut self, tell: &mut dyn FnMut(StatePart));
+    /// The state as keyed columns, right after the end of a checkpoint's epoch: part after part, and a part batch by batch, so that
+    /// no more than a batch is in memory as columns. A part that is not told of is gone. Batches may differ in schema; each describes itself.
+    fn snapshot(&mut self, tell: Tell);
 
     /// What became of the events since the last call. Called right after `snapshot`.
     fn memberships(&mut self) -> Memberships;

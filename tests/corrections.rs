@@ -249,3 +249,61 @@ fn every_retraction_is_on_the_topic_once_after_kills() {
     wanted.sort();
     assert_eq!(stands, wanted);
 }
+
+/// A detector a line, on windows of 10 s that are open for an hour.
+fn with_detectors(names: &[&str]) -> String {
+    let detector =
+        |name: &&str| format!("[[detectors]]\nname = \"{name}\"\nmodel = \"models/drift\"\non = \"by_device\"\n");
+    let detectors: String = names.iter().map(detector).collect();
+    format!(
+        r#"
+[pipeline]
+name = "levels"
+[source.files]
+paths = ["levels"]
+[event]
+time = {{ field = "ts", format = "unix_ms" }}
+key = "device"
+[event.fields]
+"level" = "float"
+[watermark]
+out_of_orderness = "0s"
+allowed_lateness = "1h"
+[[windows]]
+name = "by_device"
+size = "10s"
+by = ["key"]
+[windows.aggregates]
+"level" = ["mean"]
+{detectors}
+[output]
+url = "output"
+"#
+    )
+}
+
+#[test]
+fn a_detector_that_was_taken_out_and_returns_takes_back_what_it_said_before() {
+    let (desk, place) = (Desk::new(&with_detectors(&["drift", "other"])), Place::local());
+    save_model(&desk.path("models/drift"));
+    std::fs::create_dir(desk.path("levels")).unwrap();
+    let run = |names: &[&str], events: &[(i64, f64)]| {
+        let path = desk.path("levels/0.ndjson");
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        for (second, level) in events {
+            let at = events::BEGIN_MS + second * 1000;
+            writeln!(file, r#"{{"ts":{at},"device":"a","level":{:?}}}"#, CENTRE + level).unwrap();
+        }
+        std::fs::write(desk.path("tidewatch.toml"), with_detectors(names)).unwrap();
+        desk.start(&place.with(&["run", "tidewatch.toml", "--once", "-q", "-w", "2"])).end().well();
+        let told = |row: &Row| (row["detector"].text().to_owned(), row["retracted"].int() == 1);
+        tables::rows(&place.open(), "anomalies", &[]).iter().map(told).collect::<BTreeSet<_>>()
+    };
+    let both = |is_retracted: bool| ["drift", "other"].map(|name| (name.to_owned(), is_retracted));
+    let beyond: Vec<(i64, f64)> = (0..10).map(|second| (second, 5.0)).chain([(11, 0.0)]).collect();
+    assert_eq!(run(&["drift", "other"], &beyond), BTreeSet::from(both(false)));
+    run(&["other"], &[(12, 0.0)]);
+    // The mean is the centre with it.
+    let told = run(&["drift", "other"], &[(5, -50.0)]);
+    assert_eq!(told, both(false).into_iter().chain(both(true)).collect());
+}

@@ -15,7 +15,7 @@ use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 
 use testbed::{Cluster, Writer, fresh, kafka, variable};
 use tidewatch::broker::mock::MockBroker;
-use tidewatch::sinks::kafka::{AnomalyProducer, KafkaOutputError, KafkaOutputSpec, Message, Sent};
+use tidewatch::sinks::kafka::{AnomalyProducer, KafkaOutputError, KafkaOutputSpec, Message, Refusal, Sent};
 
 fn spec(brokers: &str, topic: &str) -> KafkaOutputSpec {
     KafkaOutputSpec {
@@ -38,12 +38,16 @@ impl Rows {
                 .collect(),
         )
     }
+}
 
-    fn iter(&self) -> impl Iterator<Item = Message<'_>> + Clone {
-        self.0.iter().map(|[key, value, id]| Message {
-            key: key.as_bytes(),
-            value: value.as_bytes(),
-            idempotency_key: id,
+impl tidewatch::sinks::kafka::Rows for Rows {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn visit(&self, take: &mut dyn FnMut(Message<'_>) -> Result<(), Refusal>) -> Result<(), Refusal> {
+        self.0.iter().try_for_each(|[key, value, id]| {
+            take(Message { key: key.as_bytes(), value: value.as_bytes(), idempotency_key: id })
         })
     }
 }
@@ -97,15 +101,15 @@ fn a_checkpoint_is_visible_once_however_often_it_is_sent() {
     let (first, second, third) = (Rows::of(7, 500), Rows::of(8, 1), Rows::of(10, 20));
     let (mut producer, last) = AnomalyProducer::open(spec.clone()).unwrap();
     assert_eq!(last, None);
-    assert_eq!(producer.send(7, first.iter()).unwrap(), Sent::Committed { rows: 500 });
-    assert_eq!(producer.send(7, first.iter()).unwrap(), Sent::AlreadyThere);
-    assert_eq!(producer.send(8, second.iter()).unwrap(), Sent::Committed { rows: 1 });
-    assert_eq!(producer.send(9, Rows::of(9, 0).iter()).unwrap(), Sent::Nothing);
+    assert_eq!(producer.send(7, &first).unwrap(), Sent::Committed { rows: 500 });
+    assert_eq!(producer.send(7, &first).unwrap(), Sent::AlreadyThere);
+    assert_eq!(producer.send(8, &second).unwrap(), Sent::Committed { rows: 1 });
+    assert_eq!(producer.send(9, &Rows::of(9, 0)).unwrap(), Sent::Nothing);
     drop(producer);
     let (mut producer, last) = AnomalyProducer::open(spec).unwrap();
     assert_eq!(last, Some(8));
-    assert_eq!(producer.send(8, second.iter()).unwrap(), Sent::AlreadyThere);
-    assert_eq!(producer.send(10, third.iter()).unwrap(), Sent::Committed { rows: 20 });
+    assert_eq!(producer.send(8, &second).unwrap(), Sent::AlreadyThere);
+    assert_eq!(producer.send(10, &third).unwrap(), Sent::Committed { rows: 20 });
     assert_eq!(visible(&brokers, &topic, 3), sorted(&[&first, &second, &third]));
 }
 
@@ -118,11 +122,11 @@ fn progress_decides_what_is_sent() {
     let spec = spec(&broker.brokers(), "anomalies");
     let (mut producer, last) = AnomalyProducer::open(spec.clone()).unwrap();
     assert_eq!(last, None);
-    assert_eq!(producer.send(3, Rows::of(3, 10).iter()).unwrap(), Sent::Committed { rows: 10 });
+    assert_eq!(producer.send(3, &Rows::of(3, 10)).unwrap(), Sent::Committed { rows: 10 });
     drop(producer);
     let (mut producer, last) = AnomalyProducer::open(spec).unwrap();
     assert_eq!(last, Some(3));
-    assert_eq!(producer.send(2, Rows::of(2, 10).iter()).unwrap(), Sent::AlreadyThere);
+    assert_eq!(producer.send(2, &Rows::of(2, 10)).unwrap(), Sent::AlreadyThere);
     assert_eq!(visible(&broker.brokers(), "anomalies", 2), sorted(&[&Rows::of(3, 10)]));
 }
 
@@ -132,17 +136,17 @@ fn a_second_producer_ends_the_first_and_what_that_had_begun_is_never_seen() {
     let topic = Cluster::at(&brokers).topic("fenced", 1);
     let spec = spec(&brokers, &topic);
     let (mut first, _) = AnomalyProducer::open(spec.clone()).unwrap();
-    first.send(1, Rows::of(1, 3).iter()).unwrap();
+    first.send(1, &Rows::of(1, 3)).unwrap();
     let (mut second, last) = AnomalyProducer::open(spec.clone()).unwrap();
     assert_eq!(last, Some(1));
-    let error = first.send(2, Rows::of(2, 3).iter()).unwrap_err();
+    let error = first.send(2, &Rows::of(2, 3)).unwrap_err();
     assert!(
         matches!(&error, KafkaOutputError::Fenced { transactional_id } if *transactional_id == spec.transactional_id),
         "{error}"
     );
-    assert!(matches!(first.send(2, Rows::of(2, 3).iter()), Err(KafkaOutputError::Fenced { .. })));
+    assert!(matches!(first.send(2, &Rows::of(2, 3)), Err(KafkaOutputError::Fenced { .. })));
     let by_second = Rows::of(2, 5);
-    second.send(2, by_second.iter()).unwrap();
+    second.send(2, &by_second).unwrap();
     assert_eq!(visible(&brokers, &topic, 1), sorted(&[&Rows::of(1, 3), &by_second]));
 }
 
@@ -153,7 +157,7 @@ fn what_a_killed_process_left_open_is_rolled_back_before_progress_is_read() {
     let topic = cluster.topic("killed", 1);
     let spec = spec(&brokers, &topic);
     let (mut producer, _) = AnomalyProducer::open(spec.clone()).unwrap();
-    producer.send(1, Rows::of(1, 2).iter()).unwrap();
+    producer.send(1, &Rows::of(1, 2)).unwrap();
     drop(producer);
     // As a process that was killed before its commit: all delivered, nothing committed.
     let killed = Writer::new(&brokers, &[("transactional.id", &spec.transactional_id)]);
@@ -167,7 +171,7 @@ fn what_a_killed_process_left_open_is_rolled_back_before_progress_is_read() {
     killed.0.flush(Duration::from_secs(10)).unwrap();
     let (mut producer, last) = AnomalyProducer::open(spec).unwrap();
     assert_eq!(last, Some(1));
-    producer.send(2, Rows::of(2, 2).iter()).unwrap();
+    producer.send(2, &Rows::of(2, 2)).unwrap();
     assert_eq!(visible(&brokers, &topic, 1), sorted(&[&Rows::of(1, 2), &Rows::of(2, 2)]));
 }
 
@@ -177,7 +181,7 @@ fn pipelines_may_share_topics_and_each_knows_its_own_progress() {
     let topic = Cluster::at(&brokers).topic("shared", 1);
     let specs = [spec(&brokers, &topic), spec(&brokers, &topic)];
     for (sequence, spec) in [(40, &specs[0]), (3, &specs[1])] {
-        AnomalyProducer::open(spec.clone()).unwrap().0.send(sequence, Rows::of(sequence, 1).iter()).unwrap();
+        AnomalyProducer::open(spec.clone()).unwrap().0.send(sequence, &Rows::of(sequence, 1)).unwrap();
     }
     let last = |spec: &KafkaOutputSpec| AnomalyProducer::open(spec.clone()).unwrap().1;
     assert_eq!((last(&specs[0]), last(&specs[1])), (Some(40), Some(3)));
@@ -200,7 +204,7 @@ fn rows_reach_a_secured_cluster() {
         spec.properties.insert(name.into(), value);
     }
     let rows = Rows::of(1, 10);
-    AnomalyProducer::open(spec.clone()).unwrap().0.send(1, rows.iter()).unwrap();
+    AnomalyProducer::open(spec.clone()).unwrap().0.send(1, &rows).unwrap();
     assert_eq!(visible(&brokers, &topic, 1), sorted(&[&rows]));
     spec.properties.insert("sasl.password".into(), "hunter2".into());
     let error = AnomalyProducer::open(spec).err().unwrap().to_string();
@@ -212,4 +216,20 @@ fn a_topic_that_is_not_there_is_named_at_the_start() {
     let Some(brokers) = kafka() else { return };
     let error = AnomalyProducer::open(spec(&brokers, "no-such-topic")).err().unwrap().to_string();
     assert!(error.starts_with("topic `no-such-topic` does not exist on Kafka at"), "{error}");
+}
+
+#[test]
+fn an_anomaly_that_is_too_large_is_told_at_once_and_nothing_of_its_checkpoint_is_seen() {
+    let Some(brokers) = kafka() else { return };
+    let topic = Cluster::at(&brokers).topic("large", 1);
+    let spec = spec(&brokers, &topic);
+    let (mut producer, _) = AnomalyProducer::open(spec).unwrap();
+    let mut rows = Rows::of(1, 3);
+    rows.0[2] = ["huge".into(), "x".repeat(2_000_000), "id".into()];
+    let error = producer.send(1, &rows).unwrap_err();
+    let told = error.to_string();
+    assert!(matches!(error, KafkaOutputError::TooLarge { bytes: 2_000_000, .. }), "{told}");
+    assert!(told.contains("`huge`") && told.contains("message.max.bytes"), "{told}");
+    assert_eq!(producer.send(1, &Rows::of(1, 2)).unwrap(), Sent::Committed { rows: 2 }, "it is of use still");
+    assert_eq!(visible(&brokers, &topic, 1), sorted(&[&Rows::of(1, 2)]));
 }

@@ -4,6 +4,7 @@
 mod flow;
 mod testbed;
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use flow::events::{self, BEGIN_MS, Event};
@@ -65,6 +66,78 @@ fn a_store_that_is_away_is_waited_for_and_told_once_and_what_came_meanwhile_is_r
     assert_eq!(read, (60_000 * (TIMES + 1)) as i64);
 }
 
+/// Events with texts that do not compress well, a quarter of a kilobyte each; all of them are stored.
+const TEXTS: &str = r#"
+[pipeline]
+name = "texts"
+checkpoint_every = "1s"
+[source.files]
+paths = ["texts.ndjson"]
+[event]
+format = "json"
+time = { field = "ts", format = "unix_ms" }
+key = "device"
+[event.fields]
+"level" = "float"
+"text" = "text"
+[[windows]]
+name = "by_device"
+size = "60s"
+by = ["device"]
+[windows.aggregates]
+"level" = ["mean", "p95"]
+"text" = ["last"]
+[output]
+url = "out"
+events = "all"
+file_size = "8MiB"
+publish_every = "1s"
+"#;
+
+fn write_texts(file: &std::path::Path, lines: i64) -> u64 {
+    let mut random = events::Random(43);
+    let mut text = std::io::BufWriter::new(std::fs::File::create(file).unwrap());
+    for line in 0..lines {
+        let words: String = (0..12).map(|_| format!("{:016x}", random.next())).collect();
+        let (at, device) = (BEGIN_MS + line * 10, line % 200);
+        writeln!(text, r#"{{"ts":{at},"device":"device-{device}","level":{}.5,"text":"{words}"}}"#, line % 97).unwrap();
+    }
+    text.into_inner().unwrap().metadata().unwrap().len()
+}
+
+#[test]
+fn memory_levels_off_while_the_store_is_away_however_much_there_is_to_read() {
+    let Some(place) = Place::on_store() else { return };
+    const LINES: i64 = 2_000_000;
+    let desk = Desk::new(TEXTS);
+    let bytes = write_texts(&desk.path("texts.ndjson"), LINES);
+    let proxy = Proxy::to(&variable("TIDEWATCH_TEST_S3_ENDPOINT").unwrap(), 43);
+    let place = place.behind(&proxy.endpoint());
+    let program = desk.start(&place.with(&["replay", "tidewatch.toml", "-w", "2"]));
+    until("a first checkpoint", || (committed(&program) > 0).then_some(()));
+    let before = program.peak_memory();
+    proxy.set(Weather::Hangs);
+    let mut last = (0, Instant::now());
+    until("a standstill", || {
+        let read = program.bytes_read();
+        // What is said about the store is read from nowhere.
+        if read > last.0 + MIB {
+            last = (read, Instant::now());
+        }
+        (last.1.elapsed() > Duration::from_secs(5)).then_some(())
+    });
+    let (grown, read) = (program.peak_memory() - before, last.0);
+    println!("{} of {} MiB read, peak {} and grown by {} MiB", read / MIB, bytes / MIB, before / MIB, grown / MIB);
+    // README has the formula: two tables of 8 MiB on two workers, 16 MiB of uploads, and four epochs of 8 MiB on the worker that reads, as
+    // columns; the rest is the making of files.
+    assert!(grown < 160 * MIB, "{} MiB", grown / MIB);
+    assert!(read < bytes / 2, "the source stopped, and did not only come to its end");
+    proxy.set(Weather::Fair);
+    program.end().well();
+    let read: i64 = tables::accounts(&place.open()).values().map(|account| account.read).sum();
+    assert_eq!(read, LINES);
+}
+
 #[test]
 fn a_flood_of_keys_ends_the_run_at_the_limit_and_names_the_window() {
     let Some(brokers) = testbed::kafka() else { return };
@@ -117,7 +190,9 @@ fn a_partition_that_is_hours_behind_costs_time_and_not_memory() {
     };
     let ((bounded, held), (unbounded, read)) = (peak("10m"), peak("24h"));
     println!("max_drift 10m: {} MiB, {held} records held back; 24h: {} MiB, {read}", bounded / MIB, unbounded / MIB);
-    assert!(held > 3 * 50 * 360 * (HOURS - 4), "the others wait: {held}");
+    // Each may be ahead by 10 min and a first batch of about 14 min of it, and is let go on when it is 5 min ahead.
+    let an_hour = 3 * 50 * 360;
+    assert!(held > an_hour * (HOURS - 1), "the others wait: {held}");
     assert_eq!(read, 0, "without a bound they do not");
     assert!(bounded < unbounded, "{bounded} of {unbounded} bytes");
 }

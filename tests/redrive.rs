@@ -338,6 +338,8 @@ fn what_cannot_be_meant_is_refused() {
     desk.start(&redrive(&place, &[])).end().with(2, &["no checkpoint"]);
     run(&desk, &place);
     desk.start(&redrive(&place, &["--reason", "late"])).end().with(2, &["nothing is quarantined for `late`"]);
+    let told = ["nothing was ever read from a partition `7.ndjson`", "did you mean `"];
+    desk.start(&redrive(&place, &["--partition", "7.ndjson"])).end().with(2, &told);
     desk.start(&redrive(&place, &["--set", "windows.by_device.size=20s"])).end().with(2, &["windows.by_device.size"]);
 }
 

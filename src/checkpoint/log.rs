@@ -164,7 +164,7 @@ impl CheckpointLog {
         let published = self.make_visible()?;
         // Its writes that are under way look like leftovers.
         self.confirm()?;
-        let leftovers = self.storage.sweep_local()?;
+        let leftovers = self.storage.sweep_local(&places::manifest(self.last))?;
         let orphans = self.orphans()?;
         let orphan_count = orphans.len();
         self.stale.extend(orphans);

@@ -20,10 +20,8 @@ use crate::domain::trace::Trace;
 use crate::storage::digest::{Sha256, hex, unhex};
 use crate::storage::key::ObjectKey;
 
-/// The format that is written.
-pub const FORMAT: u32 = 3;
-/// The one before is read, too: its detectors have one version each.
-const FORMER: u32 = 2;
+/// The format that is written and read.
+pub const FORMAT: u32 = 4;
 
 /// A manifest's place in the dense row of manifests, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -342,7 +340,7 @@ pub enum ManifestFault {
     #[error("it calls itself number {found}")]
     Misplaced { found: Sequence },
     #[error(
-        "its format is {found}, and this release reads {FORMER} and {FORMAT}: use the release that wrote it, or begin another output"
+        "its format is {found}, and this release reads {FORMAT}: use the release that wrote it, or begin another output"
     )]
     Format { found: u32 },
     #[error(transparent)]
@@ -376,7 +374,7 @@ impl Manifest {
         }
         // First, so that what another release wrote is told as such and not as damage.
         let Header { format } = serde_json::from_slice(bytes)?;
-        if format != FORMAT && format != FORMER {
+        if format != FORMAT {
             return Err(ManifestFault::Format { found: format });
         }
         let manifest: Manifest = serde_json::from_slice(&seal::unseal(bytes)?)?;

@@ -25,20 +25,19 @@ pub struct ModelFrom {
     /// Event time; `i64::MIN` for the first.
     pub from: i64,
     pub version: String,
-    /// Of what describes the model, the digest of its weights included. None where a former release wrote it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<Sha256>,
+    /// Of what describes the model, the digest of its weights included.
+    pub sha256: Sha256,
 }
 
 impl ModelFrom {
     /// One version for everything.
     pub fn always(version: &str, sha256: Sha256) -> ModelFrom {
-        ModelFrom { from: i64::MIN, version: version.to_owned(), sha256: Some(sha256) }
+        ModelFrom { from: i64::MIN, version: version.to_owned(), sha256 }
     }
 
     /// Whether another model bears this name.
     pub fn contradicts(&self, version: &str, sha256: Sha256) -> bool {
-        self.version == version && self.sha256.is_some_and(|own| own != sha256)
+        self.version == version && self.sha256 != sha256
     }
 }
 
@@ -114,7 +113,7 @@ mod tests {
     }
 
     fn from(from: i64, version: &str) -> ModelFrom {
-        ModelFrom { from, version: version.to_owned(), sha256: Some(digest(version)) }
+        ModelFrom { from, version: version.to_owned(), sha256: digest(version) }
     }
 
     fn schedule(versions: &[(i64, &str)]) -> ModelSchedule {
@@ -162,8 +161,6 @@ mod tests {
     fn every_row_of_the_table_of_schedules() {
         let (one, two) = (schedule(&[(i64::MIN, "iomt/1")]), schedule(&[(i64::MIN, "iomt/1"), (50, "iomt/2")]));
         let (none, at) = (schedule(&[]), |time| EventTime(time));
-        let older =
-            ModelSchedule { versions: vec![ModelFrom { sha256: None, ..from(i64::MIN, "iomt/1") }], ..one.clone() };
         let edited = || Decision::Refuse { version: "iomt/1".into() };
         let rows = [
             (None, ("iomt/1", "iomt/1"), at(99), Decision::Begin),
@@ -181,7 +178,6 @@ mod tests {
             // The same name, and not what scored, in force or before.
             (Some(&one), ("iomt/1", "edited"), at(99), edited()),
             (Some(&two), ("iomt/1", "edited"), at(99), edited()),
-            (Some(&older), ("iomt/1", "edited"), at(99), Decision::GoOn),
         ];
         for (found, (version, content), newest, wanted) in rows {
             assert_eq!(decide(found, (version, digest(content)), newest), wanted, "{found:?} {version} {newest:?}");

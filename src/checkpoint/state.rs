@@ -1,14 +1,14 @@
 //! The state of a stage as bytes: its batches one after another, each an Arrow stream that describes itself.
 //!
-//! Promise: damaged bytes are an error. Arrow's reader trusts the lengths inside of a stream, so that a stream is read only if its digest is right.
+//! Promise: damaged bytes are an error. Arrow's reader trusts the lengths inside of a stream, so that a stream is read only if its checksum is
+//! right. Whether the object is the one that was meant is told by its SHA-256, which is not kept here: one pass over large state is enough.
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
-
-use crate::storage::digest::Sha256;
+use crc32fast::hash as checksum_of;
 
 /// State that could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -17,33 +17,44 @@ pub enum StateFault {
     Arrow { index: usize, source: ArrowError },
     #[error("batch {index} of the state is cut short")]
     CutShort { index: usize },
-    #[error("batch {index} of the state is damaged: its digest is of other bytes")]
+    #[error("batch {index} of the state is damaged: its checksum is of other bytes")]
     Damaged { index: usize },
 }
 
-/// Each batch is preceded by its length in bytes, 8 bytes with the lowest first, and the first 8 bytes of its digest.
+/// Each batch is preceded by its length in bytes and the CRC-32 of them, 8 bytes each with the lowest first.
 const LENGTH_BYTES: usize = 8;
-const DIGEST_BYTES: usize = 8;
-const HEAD_BYTES: usize = LENGTH_BYTES + DIGEST_BYTES;
+const CHECKSUM_BYTES: usize = 8;
+const HEAD_BYTES: usize = LENGTH_BYTES + CHECKSUM_BYTES;
 
-/// About what a stream takes beside its columns' bytes.
-const FRAME_BYTES: usize = 2048;
+/// Batches on their way into the bytes of a state. They may differ in schema.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl Encoder {
+    pub fn add(&mut self, batch: &RecordBatch) -> Result<(), StateFault> {
+        let (index, start) = (self.count, self.bytes.len());
+        self.bytes.resize(start + HEAD_BYTES, 0);
+        write(&mut self.bytes, batch).map_err(|source| StateFault::Arrow { index, source })?;
+        let (head, stream) = self.bytes[start..].split_at_mut(HEAD_BYTES);
+        head[..LENGTH_BYTES].copy_from_slice(&(stream.len() as u64).to_le_bytes());
+        head[LENGTH_BYTES..].copy_from_slice(&u64::from(checksum_of(stream)).to_le_bytes());
+        self.count += 1;
+        Ok(())
+    }
+
+    pub fn finish(self) -> Bytes {
+        Bytes::from(self.bytes)
+    }
+}
 
 /// Writes batches, which may differ in schema.
 pub fn encode(batches: &[RecordBatch]) -> Result<Bytes, StateFault> {
-    // At once: growing step by step would copy a large state several times.
-    let size: usize = batches.iter().map(|batch| batch.get_array_memory_size() + FRAME_BYTES).sum();
-    let mut bytes = Vec::with_capacity(size);
-    for (index, batch) in batches.iter().enumerate() {
-        let start = bytes.len();
-        bytes.resize(start + HEAD_BYTES, 0);
-        write(&mut bytes, batch).map_err(|source| StateFault::Arrow { index, source })?;
-        let length = (bytes.len() - start - HEAD_BYTES) as u64;
-        let digest = short_digest(&bytes[start + HEAD_BYTES..]);
-        bytes[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
-        bytes[start + LENGTH_BYTES..start + HEAD_BYTES].copy_from_slice(&digest);
-    }
-    Ok(Bytes::from(bytes))
+    let mut encoder = Encoder::default();
+    batches.iter().try_for_each(|batch| encoder.add(batch))?;
+    Ok(encoder.finish())
 }
 
 fn write(bytes: &mut Vec<u8>, batch: &RecordBatch) -> Result<(), ArrowError> {
@@ -57,8 +68,8 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<RecordBatch>, StateFault> {
     let (mut batches, mut rest) = (Vec::new(), bytes);
     while !rest.is_empty() {
         let index = batches.len();
-        let (digest, stream, after) = split(rest).ok_or(StateFault::CutShort { index })?;
-        if short_digest(stream) != digest {
+        let (checksum, stream, after) = split(rest).ok_or(StateFault::CutShort { index })?;
+        if u64::from(checksum_of(stream)) != checksum {
             return Err(StateFault::Damaged { index });
         }
         let batch = StreamReader::try_new(stream, None).and_then(|mut reader| reader.next().transpose());
@@ -71,18 +82,12 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<RecordBatch>, StateFault> {
     Ok(batches)
 }
 
-/// The digest of the next stream, the stream, and what follows.
-fn split(bytes: &[u8]) -> Option<([u8; DIGEST_BYTES], &[u8], &[u8])> {
+/// The checksum of the next stream, the stream, and what follows.
+fn split(bytes: &[u8]) -> Option<(u64, &[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<LENGTH_BYTES>()?;
-    let (digest, rest) = rest.split_first_chunk::<DIGEST_BYTES>()?;
+    let (checksum, rest) = rest.split_first_chunk::<CHECKSUM_BYTES>()?;
     let (stream, after) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-    Some((*digest, stream, after))
-}
-
-fn short_digest(stream: &[u8]) -> [u8; DIGEST_BYTES] {
-    let mut short = [0; DIGEST_BYTES];
-    short.copy_from_slice(&Sha256::of(stream).bytes()[..DIGEST_BYTES]);
-    short
+    Some((u64::from_le_bytes(*checksum), stream, after))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::decide::Identity;
-use crate::checkpoint::manifest::{Manifest, Outlook};
+use crate::checkpoint::manifest::{Checkpoint, Manifest, Outlook};
 use crate::checkpoint::schedule::ModelSchedule;
 use crate::domain::schema::EventSchema;
 use crate::models::folder::ModelError;
@@ -24,7 +24,7 @@ use crate::pipeline::scored::EventsKept;
 use crate::pipeline::spec::{Cluster, Detecting, OutputSpec, PipelineSpec, SourceSpec, Until, WithoutModel};
 use crate::settings::{
     DetectorSection, EventFormat, EventSection, EventsStored, Fingerprint, KafkaOutputSection, KafkaSection, OnFailure,
-    OnLost, OutputSection, PipelineSection, Properties, S3Section, Settings, SourceSection, Start,
+    OnLost, OutputSection, PipelineSection, Properties, S3Section, Settings, SourceSection, Start, nearest,
 };
 use crate::sinks::kafka::KafkaOutputSpec;
 use crate::sources::SourceError;
@@ -130,13 +130,20 @@ impl Quarantined {
         let output = output(&settings.pipeline.name, &settings.output);
         let Some(newest) = redrive::newest(&output).map_err(judged)? else { return Ok(None) };
         let Some(checkpoint) = newest.checkpoint() else { return Ok(None) };
+        known_partitions(checkpoint, &partitions)?;
         let files = recordings(settings, &newest.source);
         let redrive = Box::new(RedriveSpec { source: newest.source.clone(), reasons, partitions, files });
         // No model has a part in what can be read.
         let spec = Settings { detectors: Vec::new(), ..settings.clone() };
         let spec = pipeline(&spec, &Input::Quarantine(redrive.clone()))?;
-        let survey = redrive::survey(&spec, &redrive, checkpoint).map_err(judged)?;
-        Ok(Some(Quarantined { survey, newest, output, redrive }))
+        match redrive::survey(&spec, &redrive, checkpoint) {
+            Ok(survey) => Ok(Some(Quarantined { survey, newest, output, redrive })),
+            // A checkpoint sweeps what the one before it named.
+            Err(error) => match redrive::newest(&output).map_err(judged)? {
+                Some(now) if now.sequence != newest.sequence => Err(Refusal::new(busy(&output.url)).into()),
+                _ => Err(judged(error)),
+            },
+        }
     }
 
     /// Whether every window is closed: a replay has ended.
@@ -147,6 +154,24 @@ impl Quarantined {
     /// Whether somebody is at work there; waits for the next checkpoint if that cannot be seen at once.
     pub(super) fn is_written(&self, patience: Duration) -> anyhow::Result<bool> {
         redrive::is_written(&self.output, &self.newest, patience).map_err(judged)
+    }
+}
+
+/// What is said of an output that somebody is writing.
+pub(super) fn busy(url: &str) -> String {
+    format!("a process is writing {url}: stop it first, and start it again afterwards")
+}
+
+/// Each partition that was asked for was read from once.
+fn known_partitions(checkpoint: &Checkpoint, asked: &BTreeSet<String>) -> Result<(), Refusal> {
+    let known = checkpoint.partitions.iter().filter(|partition| partition.id == partition.id.original());
+    let known: Vec<&str> = known.map(|partition| partition.name.as_str()).collect();
+    match asked.iter().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let cure = nearest(name, &known).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            Err(Refusal::new(format!("nothing was ever read from a partition `{name}`{cure}")))
+        }
     }
 }
 
@@ -221,7 +246,7 @@ fn pipeline(settings: &Settings, input: &Input) -> anyhow::Result<PipelineSpec> 
         detectors: settings.detectors.iter().map(|section| detecting(section, settings)).collect::<Result<_, _>>()?,
         schedules: Vec::new(),
         output: output(&settings.pipeline.name, &settings.output),
-        plan: Plan::new(settings.pipeline.epoch, settings.pipeline.checkpoint_every),
+        plan: Plan::new(settings.pipeline.epoch, settings.pipeline.checkpoint_every, settings.output.file_size),
         watchdog: settings.pipeline.watchdog,
         groups_max: settings.pipeline.groups_max,
         configuration: Fingerprint::of(settings).0,

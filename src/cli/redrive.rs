@@ -80,10 +80,7 @@ pub(super) fn redrive(options: &RedriveOptions, is_quiet: bool) -> anyhow::Resul
     // A checkpoint may be under way; two come while nothing is amiss.
     let patience = 2 * settings.pipeline.checkpoint_every + Duration::from_secs(1);
     if found.is_written(patience)? {
-        let url = &settings.output.url;
-        return Err(
-            Refusal::new(format!("a process is writing {url}: stop it first, and start it again afterwards")).into()
-        );
+        return Err(Refusal::new(engine::busy(&settings.output.url)).into());
     }
     let stop = StopSignal::on_signals().context("signals cannot be caught")?;
     let metrics = Arc::new(Metrics::new(&settings.pipeline.name));

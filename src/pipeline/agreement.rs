@@ -151,10 +151,7 @@ impl Agreement {
         match newest.map(|newest| behind(newest.max(self.newest))).filter(|from| *from != EventTime::MAX) {
             Some(from) => {
                 let Proposal { detector, version, sha256, .. } = proposal;
-                Outcome::Changed(Change {
-                    detector,
-                    version: ModelFrom { from: from.0, version, sha256: Some(sha256) },
-                })
+                Outcome::Changed(Change { detector, version: ModelFrom { from: from.0, version, sha256 } })
             }
             None => Outcome::Dropped(proposal),
         }
@@ -178,7 +175,7 @@ mod tests {
     }
 
     fn changed(from: i64) -> Option<Outcome> {
-        let version = ModelFrom { from, version: "iomt/2".into(), sha256: Some(Sha256::of(b"2")) };
+        let version = ModelFrom { from, version: "iomt/2".into(), sha256: Sha256::of(b"2") };
         Some(Outcome::Changed(Change { detector: "flow".into(), version }))
     }
 

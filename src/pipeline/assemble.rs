@@ -55,6 +55,8 @@ pub struct Assembly<'a> {
     pub shared: &'a Shared,
     /// Of all workers of all processes.
     pub share: Share,
+    /// How many workers share the memory of this process.
+    pub beside: usize,
 }
 
 /// A window's stage with how events are routed to it.
@@ -144,6 +146,11 @@ impl Assembly<'_> {
     fn windows(&self) -> Result<Vec<WindowStage>, PipelineError> {
         let events = self.spec.events.arrow();
         let standing = AnomalyRows::new().restore(&self.state_of(STANDING)?)?;
+        let is_judged = |window: &WindowSpec| {
+            let input = DetectorInput::Windows(window.name.clone());
+            self.spec.detectors.iter().any(|detector| detector.spec.input == input)
+        };
+        let first_judged = self.spec.windows.iter().position(is_judged);
         let build = |(index, window): (usize, &WindowSpec)| {
             let table = Table::Windows(index as u16);
             let mut windows = Windows::new(window, &events, table)?;
@@ -154,7 +161,7 @@ impl Assembly<'_> {
                 windows.begin_after(self.start.newest_event());
             }
             let scorers = self.scorers(&DetectorInput::Windows(window.name.clone()))?;
-            let judged = self.judged(&scorers, &standing)?;
+            let judged = self.judged(&scorers, &standing, Some(index) == first_judged)?;
             let mut stage: Box<dyn Stage> = match scorers.is_empty() {
                 true => Box::new(windows),
                 false => {
@@ -189,21 +196,28 @@ impl Assembly<'_> {
     }
 
     /// What follows the anomalies of a window with these detectors. Each of those that stood is given back to the view by one worker, and
-    /// known to all.
+    /// known to all. The first of the windows also keeps those of detectors that are not configured any more, until their windows are
+    /// final: one that returns may have to take them back.
     fn judged(
         &self,
         scorers: &[Counted],
         standing: &[(WindowAnomaly, StoredRow)],
+        is_first: bool,
     ) -> Result<Option<Judged>, PipelineError> {
         let Some(last) = scorers.last() else { return Ok(None) };
         let names: Vec<&str> = scorers.iter().map(|counted| counted.scorer.name()).collect();
         let schema = last.scorer.schema();
         let cleared = names.iter().map(|name| Cleared::new(name, &schema)).collect::<Result<_, _>>()?;
-        let own: Vec<_> = standing.iter().filter(|(one, _)| names.contains(&one.detector.as_str())).cloned().collect();
+        let is_own = |name: &str| names.contains(&name) || (is_first && !self.has_detector(name));
+        let own: Vec<_> = standing.iter().filter(|(one, _)| is_own(&one.detector)).cloned().collect();
         let judge = Judge::new(self.spec.watermark.allowed_lateness, own.iter().map(|(one, _)| one.clone()));
         let mine = own.into_iter().enumerate().filter(|(index, _)| index % self.share.workers == self.share.worker);
         let restored = restored(mine.map(|(_, one)| one));
         Ok(Some(Judged { judge, cleared, restored }))
+    }
+
+    fn has_detector(&self, name: &str) -> bool {
+        self.spec.detectors.iter().any(|detector| detector.spec.name == name)
     }
 
     fn detector_metrics(&self) -> BTreeMap<String, DetectorMetrics> {
@@ -274,6 +288,7 @@ impl Assembly<'_> {
             follower: self.follower(),
             promotions: self.promotions(),
             stages: windows.iter().map(|window| window.name.clone()).chain([STANDING.to_owned()]).collect(),
+            held_bytes_max: (spec.plan.held_bytes_max / self.beside).max(1),
             has_outbox: spec.output.kafka.is_some(),
         })
     }

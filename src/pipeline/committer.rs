@@ -3,9 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
-
 use crate::checkpoint::log::CheckpointLog;
 use crate::checkpoint::manifest::{Account, Checkpoint, Counts, Outlook, PartitionState, PublishFile, StateObject};
 use crate::checkpoint::schedule::ModelSchedule;
@@ -20,7 +17,7 @@ use crate::pipeline::promotions::Promotions;
 use crate::pipeline::spec::Until;
 use crate::pipeline::staging::OUTBOX;
 use crate::pipeline::surroundings::Surroundings;
-use crate::sinks::kafka::{AnomalyTopic, Messages};
+use crate::sinks::kafka::{AnomalyTopic, KafkaOutputError, Message, Messages, Refusal, Rows};
 use crate::sinks::ledger::{LedgerSink, table_accounts};
 use crate::sinks::parquet::{Part, Publication};
 use crate::sources::kafka::KafkaClient;
@@ -146,19 +143,11 @@ impl Committer {
     /// Sends a checkpoint's anomalies, in one transaction with its epoch: a second time changes nothing.
     pub fn send(&mut self, checkpoint: &Checkpoint) -> Result<(), PipelineError> {
         let Some(topic) = &mut self.anomalies else { return Ok(()) };
-        let mut batches = Vec::new();
-        for object in checkpoint.state.iter().filter(|object| object.stage == OUTBOX) {
-            let bytes = self.storage.get_exactly(&object.key, object.size, &object.sha256)?;
-            batches.extend(state::decode(&bytes)?);
-        }
-        let Some(schema) = batches.first().map(RecordBatch::schema) else { return Ok(()) };
-        let rows = concat_batches(&schema, &batches).map_err(PipelineError::Outbox)?;
-        let names: BTreeMap<PartitionId, &str> =
-            self.partitions.values().map(|partition| (partition.id, partition.name.as_str())).collect();
-        let name_of = |id: PartitionId| names.get(&id).map_or_else(|| id.0.to_string(), |name| (*name).to_owned());
-        let messages = Messages::of(&rows, &name_of)?;
+        let objects: Vec<&StateObject> = checkpoint.state.iter().filter(|object| object.stage == OUTBOX).collect();
+        let names = self.partitions.values().map(|partition| (partition.id, partition.name.as_str())).collect();
+        let outbox = Outbox { storage: &self.storage, objects, names };
         let _waiting = self.vitals.waits();
-        deliver(topic.as_mut(), &self.log, checkpoint.epoch, &messages)
+        deliver(topic.as_mut(), &self.log, checkpoint.epoch, &outbox)
     }
 
     /// A partition that has ended before has no report any more.
@@ -203,6 +192,35 @@ impl Committer {
     }
 }
 
+/// A checkpoint's anomalies where they were staged. No more than an object is in memory.
+struct Outbox<'a> {
+    storage: &'a Storage,
+    objects: Vec<&'a StateObject>,
+    names: BTreeMap<PartitionId, &'a str>,
+}
+
+impl Outbox<'_> {
+    fn messages(&self, object: &StateObject) -> Result<Vec<Messages>, PipelineError> {
+        let name_of = |id: PartitionId| self.names.get(&id).map_or_else(|| id.0.to_string(), |name| (*name).to_owned());
+        let bytes = self.storage.get_exactly(&object.key, object.size, &object.sha256)?;
+        state::decode(&bytes)?.iter().map(|rows| Ok(Messages::of(rows, &name_of)?)).collect()
+    }
+}
+
+impl Rows for Outbox<'_> {
+    fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    fn visit(&self, take: &mut dyn FnMut(Message<'_>) -> Result<(), Refusal>) -> Result<(), Refusal> {
+        for object in &self.objects {
+            let messages = self.messages(object).map_err(|error| Refusal::Unread(Box::new(error)))?;
+            messages.iter().try_for_each(|messages| messages.visit(take))?;
+        }
+        Ok(())
+    }
+}
+
 /// Sends until it is done, for as long as a store would be waited for.
 ///
 /// The manifest decides whose the output is, not who began a transaction last: one that slept while it started may have taken the
@@ -211,11 +229,12 @@ fn deliver(
     topic: &mut dyn AnomalyTopic,
     log: &CheckpointLog,
     epoch: Epoch,
-    messages: &Messages,
+    rows: &dyn Rows,
 ) -> Result<(), PipelineError> {
     let mut attempts = log.patience().start();
-    let mut error = match topic.send(epoch.0, messages) {
+    let mut error = match topic.send(epoch.0, rows) {
         Ok(_) => return Ok(()),
+        Err(error) if is_final(&error) => return Err(error.into()),
         Err(error) => error,
     };
     tracing::warn!(%epoch, %error, "anomalies were not sent, trying again");
@@ -225,8 +244,9 @@ fn deliver(
             Some(pause) => std::thread::sleep(pause),
             None => return Err(error.into()),
         }
-        match topic.reopen().and_then(|()| topic.send(epoch.0, messages)) {
+        match topic.reopen().and_then(|()| topic.send(epoch.0, rows)) {
             Ok(_) => break,
+            Err(again) if is_final(&again) => return Err(again.into()),
             Err(again) => error = again,
         }
     }
@@ -234,12 +254,17 @@ fn deliver(
     Ok(())
 }
 
+/// Whether no other attempt can go better.
+fn is_final(error: &KafkaOutputError) -> bool {
+    matches!(error, KafkaOutputError::TooLarge { .. } | KafkaOutputError::Unread { .. })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::checkpoint::CheckpointError;
     use crate::checkpoint::decide::Identity;
-    use crate::sinks::kafka::{KafkaOutputError, Sent};
+    use crate::sinks::kafka::Sent;
 
     /// Refuses until it was opened so many times.
     struct Fenced {
@@ -248,7 +273,7 @@ mod tests {
     }
 
     impl AnomalyTopic for Fenced {
-        fn send(&mut self, epoch: u64, _: &Messages) -> Result<Sent, KafkaOutputError> {
+        fn send(&mut self, epoch: u64, _: &dyn Rows) -> Result<Sent, KafkaOutputError> {
             if self.opens_needed > 0 {
                 return Err(KafkaOutputError::Fenced { transactional_id: "iomt".into() });
             }

@@ -12,7 +12,7 @@ use timely::dataflow::channels::pact::ParallelizationContract;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::Operator;
 
-use crate::checkpoint::state;
+use crate::checkpoint::state::Encoder;
 use crate::domain::ids::Epoch;
 use crate::pipeline::PipelineError;
 use crate::pipeline::agreement::Said;
@@ -22,7 +22,7 @@ use crate::pipeline::shared::Shared;
 use crate::pipeline::shelf::Follower;
 use crate::pipeline::watch::StageWatch;
 use crate::pipeline::watermarks::Watermarks;
-use crate::stage::{Output, Stage, StatePart};
+use crate::stage::{Output, PartState, Stage};
 
 const ENCODES: &str = "columns that were built in memory encode into memory";
 
@@ -88,11 +88,22 @@ impl Hosted {
         if end.is_checkpoint {
             self.watch.size(self.stage.size());
             let stage = self.number;
-            self.stage.snapshot(&mut |part: StatePart| {
-                // Encoded at once: only then may the columns go.
-                let bytes = part.batches.map(|batches| state::encode(&batches).expect(ENCODES));
-                items.push(Item::State { stage, part: part.name, bytes });
+            let mut parts: Vec<(String, Option<Encoder>)> = Vec::new();
+            self.stage.snapshot(&mut |part, state| {
+                if parts.last().is_none_or(|(name, _)| name != part) {
+                    parts.push((part.to_owned(), None));
+                }
+                if let (Some((_, encoder)), PartState::Batch(batch)) = (parts.last_mut(), state) {
+                    // Encoded at once, so that its columns can go.
+                    encoder.get_or_insert_default().add(&batch).expect(ENCODES);
+                }
             });
+            let state = |(part, encoder): (String, Option<Encoder>)| Item::State {
+                stage,
+                part,
+                bytes: encoder.map(Encoder::finish),
+            };
+            items.extend(parts.into_iter().map(state));
             items.push(Item::Members { stage, memberships: self.stage.memberships() });
         }
         items.push(Item::Ended(end));

@@ -35,8 +35,8 @@ use crate::sources::SourceError;
 pub struct Clock {
     /// The newest epoch that any source worker has ended.
     pub newest_ended: Cell<Option<u64>>,
-    /// The least watermark that is still being read anywhere.
-    pub slowest: Cell<EventTime>,
+    /// The least watermark that is still being read by another worker; `MIN` until every one of them spoke.
+    pub others: Cell<EventTime>,
     /// The store takes what is handed to it.
     pub has_room: Cell<bool>,
     /// The epoch that this worker's source is in.
@@ -50,7 +50,7 @@ impl Default for Clock {
     fn default() -> Clock {
         Clock {
             newest_ended: Cell::new(None),
-            slowest: Cell::new(EventTime::MIN),
+            others: Cell::new(EventTime::MIN),
             has_room: Cell::new(true),
             epoch: Cell::new(0),
             barrier: Cell::new(None),
@@ -150,8 +150,10 @@ impl Ingest {
         let epoch_every = self.spec.plan.epoch_every;
         let is_overtaken = self.spec.clock.newest_ended.get().is_some_and(|newest| newest >= epoch.0);
         let is_full = self.intake.bytes - self.epoch_bytes >= self.spec.plan.epoch_bytes_max as u64;
-        // What is recorded need not be waited for: the next epoch's marks let the partitions go on that ran ahead.
-        let is_held_up = is_quiet && self.intake.is_held() && self.intake.is_recorded();
+        // What is recorded need not be waited for: the next epoch's marks let the partitions go on that ran ahead. And at the start
+        // they wait for the first marks.
+        let is_certain = self.intake.is_recorded() || epoch == self.spec.first;
+        let is_held_up = is_quiet && self.intake.is_held() && is_certain;
         if elapsed >= epoch_every || is_full || is_overtaken || is_held_up {
             Next::EndEpoch
         } else if is_quiet {
@@ -190,10 +192,10 @@ impl Ingest {
 
     /// Reads a few batches; tells whether nothing was there.
     fn read(&mut self, epoch: Epoch, now: Instant, given: &mut Given) -> Result<bool, SourceError> {
-        self.intake.align(self.spec.clock.slowest.get())?;
         let (records, bytes) = (self.intake.records, self.intake.bytes_read());
         let mut is_quiet = true;
         for _ in 0..BATCHES_PER_ACTIVATION {
+            self.intake.align(self.spec.clock.others.get(), now - self.throttled)?;
             let Some(items) = self.intake.read(BATCH_ROWS, now - self.throttled)? else { break };
             is_quiet = false;
             for item in items {

@@ -46,6 +46,8 @@ struct State {
     /// A file's watermark before it is read is the one that its first event will give it.
     first: EventTime,
     is_paused: bool,
+    /// Batches of it that were read and not taken yet.
+    batches_ahead: usize,
     /// An event was accepted in this run.
     has_spoken: bool,
     /// It has ended, and its last account was closed.
@@ -85,6 +87,8 @@ pub struct Intake {
     ahead: VecDeque<Ahead>,
     /// The batches of records among them.
     batches_ahead: usize,
+    /// What nobody may run further ahead of than `max_drift`, as of the last look.
+    slowest: EventTime,
     /// Records and bytes handed on, for progress.
     pub records: u64,
     pub bytes: u64,
@@ -110,6 +114,7 @@ impl Intake {
                 phase: Phase::Behind,
                 first: begin.first,
                 is_paused: false,
+                batches_ahead: 0,
                 has_spoken: false,
                 is_settled: false,
             };
@@ -127,6 +132,7 @@ impl Intake {
             until,
             ahead,
             batches_ahead,
+            slowest: EventTime::MIN,
             records: 0,
             bytes: 0,
             tally: Tally::default(),
@@ -170,6 +176,7 @@ impl Intake {
                 Some(Ahead::Records(job)) => {
                     self.batches_ahead -= 1;
                     let (raw, decoded) = job.finish(self.decoder.as_mut());
+                    self.state(raw.partition).batches_ahead -= 1;
                     self.records(&raw, decoded, &mut items);
                 }
                 Some(Ahead::News(read)) => {
@@ -197,7 +204,9 @@ impl Intake {
                 match read {
                     Read::Records(raw) if raw.is_empty() => {}
                     Read::Records(raw) => {
-                        let name = self.state(raw.partition).known_as.clone();
+                        let state = self.state(raw.partition);
+                        state.batches_ahead += 1;
+                        let name = state.known_as.clone();
                         self.ahead.push_back(Ahead::Records(self.pool.post(raw, name)));
                         self.batches_ahead += 1;
                     }
@@ -212,11 +221,19 @@ impl Intake {
                     news => self.ahead.push_back(Ahead::News(Box::new(news))),
                 }
             }
-            if self.pool.ahead() == 1 {
+            if self.pool.ahead() == 1 || self.may_overshoot() {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Whether what was read ahead may take a partition beyond `max_drift`: how far it does is known when it is decoded.
+    fn may_overshoot(&self) -> bool {
+        let near = self.slowest.after(self.spec.max_drift / 2);
+        let is_near = |watermark: EventTime| watermark != EventTime::MIN && watermark <= near;
+        let mut ahead = self.partitions.values().filter(|state| state.batches_ahead > 0);
+        ahead.any(|state| !is_near(state.watermark(&self.spec, false)))
     }
 
     /// A partition that was not there before.
@@ -228,6 +245,7 @@ impl Intake {
             phase: Phase::New,
             first: EventTime::MIN,
             is_paused: false,
+            batches_ahead: 0,
             has_spoken: false,
             is_settled: false,
         };
@@ -334,7 +352,7 @@ impl Intake {
         if self.until == Until::Redriven {
             return Mark::silent(self.worker);
         }
-        let (mut live, mut idle, mut reading) = (None, None, None);
+        let (mut live, mut idle) = (None, None);
         let mut newest = EventTime::MIN;
         let lower = |least: &mut Option<EventTime>, watermark: EventTime| {
             *least = Some(least.map_or(watermark, |least| least.min(watermark)));
@@ -343,12 +361,16 @@ impl Intake {
             let watermark = state.watermark(&self.spec, self.until == Until::Closed);
             let is_idle = watermark != EventTime::MAX && state.is_idle(now, self.spec.idle_after);
             lower(if is_idle { &mut idle } else { &mut live }, watermark);
-            if !is_idle && state.phase != Phase::Ended {
-                lower(&mut reading, watermark);
-            }
             newest = newest.max(state.admission.seen()).max(state.first);
         }
-        Mark { live, idle, reading, newest, ..Mark::silent(self.worker) }
+        Mark { live, idle, reading: self.reading(now), newest, ..Mark::silent(self.worker) }
+    }
+
+    /// The least watermark of the partitions that still have something to read; none where none has, or none moves a watermark.
+    fn reading(&self, now: Instant) -> Option<EventTime> {
+        let is_reading = |state: &&State| state.phase != Phase::Ended && !state.is_idle(now, self.spec.idle_after);
+        let reading = self.partitions.values().filter(is_reading).map(|state| state.watermark(&self.spec, false));
+        reading.min().filter(|_| self.until != Until::Redriven)
     }
 
     /// Closes the accounts at a checkpoint. One that has ended has a last one, and no more.
@@ -365,13 +387,16 @@ impl Intake {
         self.partitions.values_mut().filter_map(close).collect()
     }
 
-    /// Pauses partitions that ran further ahead of the slowest one than `max_drift`, and lets go on those that no longer are.
-    pub fn align(&mut self, slowest: EventTime) -> Result<(), SourceError> {
-        let ahead = slowest.after(self.spec.max_drift);
-        let near = slowest.after(self.spec.max_drift / 2);
+    /// Pauses partitions that ran further ahead of the slowest one than `max_drift`, and lets go on those that no longer are. `others` is
+    /// the slowest of the other workers' partitions as their last marks told it: those go on meanwhile, so that it errs by holding too
+    /// soon. `MIN` is that of a partition of which nobody knows yet where it begins: nobody reads more than a first batch before it is known.
+    pub fn align(&mut self, others: EventTime, now: Instant) -> Result<(), SourceError> {
+        self.slowest = self.reading(now).map_or(others, |own| own.min(others));
+        let ahead = self.slowest.after(self.spec.max_drift);
+        let near = self.slowest.after(self.spec.max_drift / 2);
         for (partition, state) in &mut self.partitions {
             let watermark = state.watermark(&self.spec, false);
-            if !state.is_paused && state.phase != Phase::Ended && watermark > ahead && slowest != EventTime::MIN {
+            if !state.is_paused && state.phase != Phase::Ended && watermark > ahead {
                 self.reader.pause(*partition)?;
                 state.is_paused = true;
             } else if state.is_paused && watermark <= near {

@@ -13,7 +13,7 @@ use crate::domain::schema::{EventSchema, KeySource, TimeFormat, TimeSource};
 #[derive(Default)]
 struct Script {
     reads: VecDeque<Read>,
-    told: std::rc::Rc<std::cell::RefCell<Vec<String>>>,
+    told: Told,
 }
 
 impl Reader for Script {
@@ -65,7 +65,13 @@ fn records(partition: u64, events: &[(i64, i64)]) -> Read {
     })
 }
 
-fn intake(until: Until, reads: Vec<Read>) -> (Intake, std::rc::Rc<std::cell::RefCell<Vec<String>>>) {
+type Told = std::rc::Rc<std::cell::RefCell<Vec<String>>>;
+
+fn intake(until: Until, reads: Vec<Read>) -> (Intake, Told) {
+    intake_of_process(until, reads, Arc::default())
+}
+
+fn intake_of_process(until: Until, reads: Vec<Read>, pool: Arc<DecodePool>) -> (Intake, Told) {
     let schema = EventSchema {
         time: TimeSource::Fields { paths: vec![vec!["ts".to_owned()]], format: TimeFormat::UnixSeconds },
         key: KeySource::Field(vec!["k".to_owned()]),
@@ -82,7 +88,7 @@ fn intake(until: Until, reads: Vec<Read>) -> (Intake, std::rc::Rc<std::cell::Ref
     let script = Script { reads: reads.into(), ..Script::default() };
     let told = script.told.clone();
     let decoder = Box::new(Decoder::new(&schema).unwrap());
-    let decoding = (decoder as Box<dyn Decode>, Arc::default());
+    let decoding = (decoder as Box<dyn Decode>, pool);
     (Intake::new(0, Box::new(script), decoding, spec(), vec![begin(0), begin(1)], until), told)
 }
 
@@ -208,15 +214,62 @@ fn a_live_run_is_never_exhausted_even_without_partitions() {
     assert!(!intake.is_exhausted());
 }
 
+fn second(second: i64) -> EventTime {
+    EventTime(second * 1_000_000)
+}
+
 #[test]
-fn a_partition_far_ahead_of_the_slowest_waits_until_that_has_come_near() {
-    let (mut intake, told) = intake(Until::Stopped, vec![records(0, &[(0, 500)]), records(1, &[(0, 100)])]);
+fn a_partition_far_ahead_of_the_slowest_of_others_waits_until_that_has_come_near() {
+    let (mut intake, told) = intake(Until::Stopped, vec![records(0, &[(0, 500)]), ended(1, 0)]);
     read_all(&mut intake, Instant::now());
-    let second = |second: i64| EventTime(second * 1_000_000);
-    intake.align(EventTime::MIN).unwrap();
-    assert!(told.borrow().is_empty(), "before anything was published nobody is ahead");
     for slowest in [399, 397, 398, 440, 448, 449] {
-        intake.align(second(slowest)).unwrap();
+        intake.align(second(slowest), Instant::now()).unwrap();
     }
     assert_eq!(*told.borrow(), ["pause 0", "resume 0"], "498 is ahead of 397 + 100, and near 448 + 50");
+}
+
+#[test]
+fn the_slowest_is_known_at_once_where_it_is_of_the_same_worker() {
+    let reads = [(0, 100), (1, 100), (0, 300), (1, 200), (1, 260)];
+    let reads = reads.map(|(partition, at)| records(partition, &[(at, at)])).into();
+    let (mut intake, told) = intake(Until::Stopped, reads);
+    let told_after_each: Vec<String> = (0..5)
+        .map(|_| {
+            intake.read(100, Instant::now()).unwrap();
+            intake.align(EventTime::MAX, Instant::now()).unwrap();
+            std::mem::take(&mut *told.borrow_mut()).join(" ")
+        })
+        .collect();
+    assert_eq!(
+        told_after_each,
+        ["pause 0", "resume 0", "pause 0", "", "resume 0"],
+        "nobody knows where 1 begins at first"
+    );
+}
+
+#[test]
+fn nobody_reads_more_than_a_first_batch_before_it_is_known_where_the_others_begin() {
+    let (mut intake, told) = intake(Until::Stopped, vec![records(0, &[(0, 500)]), ended(1, 0)]);
+    intake.align(EventTime::MIN, Instant::now()).unwrap();
+    assert!(told.borrow().is_empty(), "where it begins itself is to be found out, too");
+    read_all(&mut intake, Instant::now());
+    intake.align(EventTime::MIN, Instant::now()).unwrap();
+    intake.align(EventTime::MAX, Instant::now()).unwrap();
+    assert_eq!(*told.borrow(), ["pause 0", "resume 0"], "where there are no others, none is waited for");
+}
+
+#[test]
+fn what_may_lead_too_far_ahead_is_decoded_before_more_is_read() {
+    let pool = Arc::new(DecodePool::default());
+    (0..2).for_each(|_| pool.join());
+    let at = [100, 110, 120, 160, 170, 180, 190, 200].map(|at| records(0, &[(at, at)]));
+    let reads = [ended(1, 0)].into_iter().chain(at).collect();
+    let (mut intake, _) = intake_of_process(Until::Stopped, reads, pool);
+    let mut left_to_others = || {
+        intake.align(second(100), Instant::now()).unwrap();
+        intake.read(100, Instant::now()).unwrap();
+        intake.partitions[&PartitionId(0)].batches_ahead
+    };
+    let left: Vec<usize> = (0..4).map(|_| left_to_others()).collect();
+    assert_eq!(left, [0, 2, 2, 0], "it is not known where 0 begins; it is; it still is near; 158 is not");
 }

@@ -61,8 +61,6 @@ pub enum PipelineError {
     Anomalies(#[from] crate::sinks::kafka::KafkaOutputError),
     #[error(transparent)]
     MalformedAnomalies(#[from] crate::sinks::kafka::MalformedAnomalies),
-    #[error("the anomalies of a checkpoint cannot be read back")]
-    Outbox(#[source] arrow::error::ArrowError),
     #[error("the processes of the cluster cannot be connected: {0}")]
     Cluster(String),
     #[error("process 0 could not start: its log says why")]

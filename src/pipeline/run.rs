@@ -159,7 +159,7 @@ fn work(
         shared.metrics.detector_is_loaded(name, start.models.iter().any(|schedule| schedule.detector == *name));
     }
     let committer = committer.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let assembly = Assembly { spec, process, start: &start, shared, share };
+    let assembly = Assembly { spec, process, start: &start, shared, share, beside: workers };
     let (clock, progressed) = assembly.build(worker, committer)?;
     shared.metrics.vitals.reach(Phase::Claimed);
     let watch = Watch {

@@ -24,7 +24,7 @@ use crate::pipeline::route::route;
 use crate::pipeline::shelf::Follower;
 use crate::scoring::history::{History, is_of_history};
 use crate::scoring::scheduled::ScheduledScorer;
-use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage, StatePart, StateSize, Takeover};
+use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage, StateSize, Takeover, Tell};
 use crate::windows::group_hash::GroupHash;
 
 /// Which scored events are stored.
@@ -240,7 +240,7 @@ impl<S: Stage> Stage for ScoredWindows<S> {
         }
     }
 
-    fn snapshot(&mut self, tell: &mut dyn FnMut(StatePart)) {
+    fn snapshot(&mut self, tell: Tell) {
         self.windows.snapshot(tell);
         if let Some(past) = &mut self.past {
             past.history.snapshot(tell);

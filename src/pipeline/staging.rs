@@ -43,9 +43,11 @@ use crate::storage::upload::{Pending, Uploads, Wake};
 /// The stage name under which a checkpoint's anomalies for Kafka stand among its state objects.
 pub const OUTBOX: &str = "outbox";
 
-/// Bytes of objects on their way to the store at once, and bytes that may wait for it before the source does, a worker.
+/// Bytes of objects on their way to the store at once, of a worker.
 const UPLOAD_BYTES: usize = 32 << 20;
-const HELD_BYTES: usize = 256 << 20;
+
+/// Anomalies for Kafka are staged in objects of about this size, so that a checkpoint of any number of them passes through little memory.
+const OUTBOX_BYTES: usize = 16 << 20;
 
 /// What the operator needs to know.
 pub struct StagingSpec {
@@ -59,6 +61,8 @@ pub struct StagingSpec {
     pub promotions: Option<Arc<Promotions>>,
     /// The names of the stages, by their number.
     pub stages: Vec<String>,
+    /// Bytes that may wait for the store before the source does.
+    pub held_bytes_max: usize,
     /// Anomalies also go to Kafka.
     pub has_outbox: bool,
 }
@@ -82,6 +86,7 @@ struct Staging {
     /// What has been collected for the next checkpoint.
     report: Report,
     outbox: Vec<RecordBatch>,
+    outbox_bytes: usize,
     /// Where the parts of the state stand, by stage and name: those of the last checkpoint, and those of the next so far.
     parts: BTreeMap<(u16, String), StateObject>,
     next_parts: BTreeMap<(u16, String), StateObject>,
@@ -117,7 +122,7 @@ impl Staging {
         let end = self.spec.watermarks.end(epoch, self.spec.plan.is_checkpoint(epoch));
         self.report.published = known_published(end.publish);
         self.agree(epoch, &said);
-        self.clock.slowest.set(self.spec.watermarks.slowest());
+        self.clock.others.set(self.spec.watermarks.slowest_beside(self.worker));
         self.metrics.progress.set_watermark(end.publish);
         self.metrics.vitals.reach(Phase::Flowing);
         self.held.set(self.spec.sink.held_bytes());
@@ -140,7 +145,11 @@ impl Staging {
 
     fn rows(&mut self, epoch: Epoch, rows: Rows) -> Result<(), PipelineError> {
         if rows.table == Table::Anomalies && self.spec.has_outbox {
+            self.outbox_bytes += rows.batch.get_array_memory_size();
             self.outbox.push(rows.batch.clone());
+            if self.outbox_bytes >= OUTBOX_BYTES {
+                self.flush_outbox(epoch)?;
+            }
         }
         let objects = self.spec.sink.push(epoch, rows)?;
         self.upload(objects);
@@ -166,6 +175,18 @@ impl Staging {
         object
     }
 
+    /// Anomalies for Kafka start on their way, where they count as what waits for the store.
+    fn flush_outbox(&mut self, epoch: Epoch) -> Result<(), PipelineError> {
+        self.outbox_bytes = 0;
+        let outbox = std::mem::take(&mut self.outbox);
+        if !outbox.is_empty() {
+            let bytes = state::encode(&outbox)?;
+            let object = self.write_state(epoch, OUTBOX, "anomalies", bytes);
+            self.report.state.push(object);
+        }
+        Ok(())
+    }
+
     fn upload(&mut self, objects: Vec<Object>) {
         for object in objects {
             self.pending.push(self.uploads.upload(object.key, object.bytes));
@@ -179,15 +200,11 @@ impl Staging {
         let publication = if is_last { Publication::All } else { Publication::WhenDue };
         let staged = self.spec.sink.on_checkpoint(self.surroundings.wall(), epoch, publication)?;
         self.upload(staged.objects);
+        self.flush_outbox(epoch)?;
         let mut report = std::mem::take(&mut self.report);
         (report.worker, report.is_last, report.tables) = (self.worker, is_last, staged.part);
         self.parts = std::mem::take(&mut self.next_parts);
         report.state.extend(self.parts.values().cloned());
-        let outbox = std::mem::take(&mut self.outbox);
-        if !outbox.is_empty() {
-            let bytes = state::encode(&outbox)?;
-            report.state.push(self.write_state(epoch, OUTBOX, "anomalies", bytes));
-        }
         Ok((report, std::mem::take(&mut self.pending)))
     }
 }
@@ -296,7 +313,7 @@ pub fn stage<'scope>(
             // An operator that is gone needs no waking.
             let _ = activator.activate();
         });
-        let uploads = Uploads::new(&spec.storage, UPLOAD_BYTES, HELD_BYTES, wake);
+        let uploads = Uploads::new(&spec.storage, UPLOAD_BYTES.min(spec.held_bytes_max), spec.held_bytes_max, wake);
         let metrics = Arc::clone(&shared.metrics);
         let output = &metrics.output;
         let (uploading, held) = (Part::of(&output.uploads_pending_bytes), Part::of(&output.rows_held_bytes));
@@ -311,6 +328,7 @@ pub fn stage<'scope>(
             held,
             report: Report::default(),
             outbox: Vec::new(),
+            outbox_bytes: 0,
             parts: BTreeMap::new(),
             next_parts: BTreeMap::new(),
             pending: Vec::new(),

@@ -179,7 +179,7 @@ fn flow(story: &Story, workers: usize, before: &Output, (from, to): (u64, u64)) 
         let share = Share { worker: worker.index(), workers: worker.peers() };
         let metrics = Arc::new(Metrics::new("test"));
         let (stage, judged) = stages(&metrics, &state, share);
-        let plan = Plan::new(Duration::from_millis(1), Duration::from_millis(story.checkpoint_epochs));
+        let plan = Plan::new(Duration::from_millis(1), Duration::from_millis(story.checkpoint_epochs), 1 << 20);
         let watermarks = Watermarks::new(share.workers, Duration::MAX);
         let watch = StageWatch::new(metrics.window("by_device"));
         let mut hash = GroupHash::new(&window(), &event_schema().arrow()).unwrap();

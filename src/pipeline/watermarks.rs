@@ -69,9 +69,11 @@ impl Watermarks {
         self.marks.iter().all(|mark| mark.is_some_and(|mark| mark.is_done))
     }
 
-    /// The least watermark that is still being read; `MIN` until every source worker spoke, `MAX` where none reads any more.
-    pub fn slowest(&self) -> EventTime {
-        let reading = self.marks.iter().map(|mark| mark.map_or(Some(EventTime::MIN), |mark| mark.reading));
+    /// The least watermark that is still being read beside this source worker's; `MIN` until every other one spoke, `MAX` where none
+    /// reads any more.
+    pub fn slowest_beside(&self, worker: usize) -> EventTime {
+        let others = self.marks.iter().enumerate().filter(|(source, _)| *source != worker).map(|(_, mark)| mark);
+        let reading = others.map(|mark| mark.map_or(Some(EventTime::MIN), |mark| mark.reading));
         reading.flatten().min().unwrap_or(EventTime::MAX)
     }
 

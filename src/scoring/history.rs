@@ -19,7 +19,7 @@ use arrow::row::{RowConverter, SortField};
 
 use crate::domain::timing::WindowTiming;
 use crate::scoring::scorer::{FIRST_BY, ScoringError, WINDOW_START};
-use crate::stage::{RestoreError, StatePart};
+use crate::stage::{PartState, RestoreError, Tell};
 
 /// Marks batches of state that are of a history.
 const OF_HISTORY: &str = "tidewatch.history";
@@ -251,23 +251,23 @@ impl History {
     }
 
     /// A part for each window.
-    pub fn snapshot(&mut self, tell: &mut dyn FnMut(StatePart)) {
+    pub fn snapshot(&mut self, tell: Tell) {
         for start in self.windows.keys().copied().collect::<Vec<_>>() {
             let is_saved = self.windows.get(&start).is_some_and(|window| window.is_saved);
-            let batches = (!is_saved).then(|| self.saved(start));
-            tell(StatePart { name: format!("history-{start}"), batches });
+            let state = if is_saved { PartState::Unchanged } else { PartState::Batch(self.saved(start)) };
+            tell(&format!("history-{start}"), state);
         }
     }
 
     /// The rows of a window in the order of their groups, in one batch: what lay in many is gathered by the way.
-    fn saved(&mut self, start: i64) -> Vec<RecordBatch> {
-        let Some(window) = self.windows.get(&start) else { return Vec::new() };
+    fn saved(&mut self, start: i64) -> RecordBatch {
+        let window = &self.windows[&start];
         let mut keys: Vec<(Key, i32)> =
             window.rows.iter().map(|(key, place)| (key.clone(), place.revision.unwrap_or(-1))).collect();
         keys.sort();
         let revisions = keys.iter().map(|(_, revision)| *revision).collect();
         let rows = self.gathered(keys.iter().map(|(key, _)| (start, &**key)), revisions);
-        let Some(window) = self.windows.get_mut(&start) else { return Vec::new() };
+        let window = self.windows.entry(start).or_default();
         window.is_saved = true;
         window.batches = vec![rows.clone()];
         for (row, (key, _)) in keys.iter().enumerate() {
@@ -275,7 +275,7 @@ impl History {
         }
         let metadata: HashMap<String, String> = [(OF_HISTORY.to_owned(), String::new())].into();
         let schema = Arc::new(Schema::new_with_metadata(rows.schema().fields().clone(), metadata));
-        vec![rows.with_schema(schema).expect("metadata alone was added")]
+        rows.with_schema(schema).expect("metadata alone was added")
     }
 
     /// Takes back rows of a history, of which `holds` says whether their group is of this worker.

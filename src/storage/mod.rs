@@ -214,10 +214,13 @@ impl Storage {
         self.runtime.block_on(stream::iter(deletes).buffer_unordered(PARALLEL).try_collect())
     }
 
-    /// Removes what killed writes left on a local disk; nothing elsewhere. Only for the owner of the output.
-    pub fn sweep_local(&self) -> Result<usize, StorageError> {
+    /// Removes what killed writes left on a local disk before `claim` was written; nothing elsewhere. Only for the owner of the output,
+    /// whose claim that is.
+    pub fn sweep_local(&self, claim: &ObjectKey) -> Result<usize, StorageError> {
         let Some(folder) = &self.remote.folder else { return Ok(0) };
-        local::sweep(folder)
+        let claimed = std::fs::metadata(folder.join(claim.to_string())).and_then(|claim| claim.modified());
+        claimed
+            .and_then(|claimed| local::sweep(folder, claimed))
             .map_err(|source| StorageError::CannotSweep { folder: folder.display().to_string(), source })
     }
 

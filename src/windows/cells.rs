@@ -160,6 +160,15 @@ impl FieldCells {
         }
     }
 
+    /// Puts what is kept in no particular order into one that its content alone decides.
+    pub fn settle(&mut self) {
+        match &mut self.accumulators {
+            Accumulators::Float(NumberCells { kept: Some(kept), .. }) => kept.settle(),
+            Accumulators::Integer(NumberCells { kept: Some(kept), .. }) => kept.settle(),
+            Accumulators::Float(_) | Accumulators::Integer(_) | Accumulators::Text(_) => {}
+        }
+    }
+
     pub fn heap_bytes(&self) -> usize {
         let accumulators = match &self.accumulators {
             Accumulators::Float(cells) => cells.heap_bytes(),

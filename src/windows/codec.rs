@@ -1,18 +1,23 @@
 //! Accumulators as bytes: short, the same for equal content, and read back with every doubt.
 //!
-//! Numbers are varints; exact sums are sign, exponent and magnitude without trailing zero bits, so that unit and form do not show.
+//! Numbers are varints; exact sums are sign, exponent and magnitude without trailing zero bits, so that unit and form do not show. Values are
+//! whole numbers of some decimals, each told by its distance from the one before, wherever doubles can be told so; else their bits.
 
 use crate::windows::cells::{Accumulators, FieldCells, Has, NumberCells, TextCells};
 use crate::windows::exact::distinct::{DISTINCT_EXACT_MAX, Distinct, REGISTER_MAX, REGISTERS};
 use crate::windows::exact::ends::{Ends, Place};
 use crate::windows::exact::extremes::Extremes;
 use crate::windows::exact::kept::{Crowd, Held, KEPT_MAX};
-use crate::windows::exact::number::Number;
+use crate::windows::exact::number::{DECIMALS_MAX, Number, is_decimal};
 use crate::windows::exact::powers::Powers;
 use crate::windows::exact::sketch::Sketch;
 use crate::windows::exact::slope::Slope;
 use crate::windows::exact::sums::{Exact, Sums};
 use crate::windows::plan::Needs;
+
+/// How values are told: by their bits, or as whole numbers of this many decimals and more.
+const BITS: u64 = 0;
+const DECIMALS: u64 = 1;
 
 /// More events than any cell can have.
 pub const EVENTS_MAX: u64 = 1 << 48;
@@ -22,6 +27,7 @@ pub const EVENTS_MAX: u64 = 1 << 48;
 pub struct Writer {
     pub bytes: Vec<u8>,
     magnitude: Vec<u64>,
+    wholes: Vec<i64>,
 }
 
 /// Bytes yet to be read. Every method gives nothing where they are not what a `Writer` wrote.
@@ -61,11 +67,12 @@ impl Writer {
         let length = (bits - zeros).div_ceil(8);
         self.unsigned((length as u64) << 1 | u64::from(negative));
         self.signed(exponent + zeros as i64);
-        for index in 0..length {
+        for index in (0..length).step_by(8) {
             let (limb, shift) = ((zeros + 8 * index) / 64, (zeros + 8 * index) % 64);
             let above = self.magnitude.get(limb + 1).copied().unwrap_or(0);
-            let spill = if shift > 56 { above << (64 - shift) } else { 0 };
-            self.bytes.push((self.magnitude[limb] >> shift | spill) as u8);
+            let spill = if shift > 0 { above << (64 - shift) } else { 0 };
+            let word = self.magnitude[limb] >> shift | spill;
+            self.bytes.extend_from_slice(&word.to_le_bytes()[..(length - index).min(8)]);
         }
     }
 
@@ -86,9 +93,50 @@ impl Writer {
         let values = extremes.of_values();
         self.unsigned(u64::from(values.is_some()));
         if let Some((least, greatest)) = values {
-            self.word(Number::to_bits(least));
-            self.word(Number::to_bits(greatest));
+            self.values(&[least, greatest]);
         }
+    }
+
+    /// Ascending values.
+    fn values<N: Number>(&mut self, values: &[N]) {
+        let Some(decimals) = self.as_wholes(values) else {
+            self.unsigned(BITS);
+            let start = self.bytes.len();
+            self.bytes.resize(start + 8 * values.len(), 0);
+            let (words, _) = self.bytes[start..].as_chunks_mut::<8>();
+            return words.iter_mut().zip(values).for_each(|(word, value)| *word = value.to_bits().to_le_bytes());
+        };
+        self.unsigned(DECIMALS + decimals as u64);
+        let mut last = 0i64;
+        for index in 0..values.len() {
+            let whole = self.wholes[index];
+            match index {
+                0 => self.signed(whole),
+                _ => self.unsigned(whole.wrapping_sub(last) as u64),
+            }
+            last = whole;
+        }
+    }
+
+    /// Makes the values whole numbers of as few decimals as serve all of them, if any do.
+    fn as_wholes<N: Number>(&mut self, values: &[N]) -> Option<usize> {
+        self.wholes.clear();
+        let mut decimals = 0;
+        for value in values {
+            loop {
+                if let Some(whole) = value.to_decimal(decimals) {
+                    self.wholes.push(whole);
+                    break;
+                }
+                decimals += 1;
+                if decimals > DECIMALS_MAX || !self.wholes.iter().all(|whole| is_decimal(*whole)) {
+                    return None;
+                }
+                self.wholes.iter_mut().for_each(|whole| *whole *= 10);
+            }
+        }
+        let are_decimals = decimals == 0 || self.wholes.iter().all(|whole| is_decimal(*whole));
+        are_decimals.then_some(decimals)
     }
 
     fn ends<T>(&mut self, ends: &Ends<T>, mut value: impl FnMut(&mut Writer, &T)) {
@@ -117,10 +165,12 @@ impl Writer {
     fn held<N: Number>(&mut self, held: Held<'_, N>, needs: Needs) {
         match held {
             Held::Values(values) => {
+                debug_assert!(
+                    values.is_sorted_by(|a, b| a.order(b).is_le()),
+                    "the pane is settled before it is written"
+                );
                 self.unsigned(values.len() as u64);
-                let mut values = values.to_vec();
-                values.sort_unstable_by(N::order);
-                values.iter().for_each(|value| self.word(Number::to_bits(*value)));
+                self.values(values);
             }
             Held::Crowd(crowd) => {
                 self.unsigned(KEPT_MAX as u64 + 1);
@@ -141,7 +191,7 @@ impl Writer {
         }
     }
 
-    /// One cell of a field.
+    /// One cell of a field, in a pane that is settled.
     pub fn cell(&mut self, cells: &FieldCells, cell: usize, needs: Needs) {
         self.unsigned(cells.missing(cell));
         match &cells.accumulators {
@@ -265,8 +315,26 @@ impl<'a> Reader<'a> {
         if !self.flag()? {
             return Some(Extremes::default());
         }
-        let (least, greatest) = (self.number::<N>()?, self.number::<N>()?);
-        (least <= greatest).then(|| Extremes::from_values(Some((least, greatest))))
+        let values = self.values::<N>(2)?;
+        (values[0] <= values[1]).then(|| Extremes::from_values(Some((values[0], values[1]))))
+    }
+
+    fn values<N: Number>(&mut self, count: usize) -> Option<Vec<N>> {
+        let form = self.unsigned()?;
+        if form == BITS {
+            return (0..count).map(|_| self.number()).collect();
+        }
+        let decimals = usize::try_from(form - DECIMALS).ok().filter(|decimals| *decimals <= DECIMALS_MAX)?;
+        let mut last = None;
+        let mut value = || {
+            let whole = match last {
+                None => self.signed()?,
+                Some(last) => i64::wrapping_add(last, self.unsigned()? as i64),
+            };
+            last = Some(whole);
+            N::from_decimal(whole, decimals)
+        };
+        (0..count).map(|_| value()).collect()
     }
 
     fn ends<T>(&mut self, mut value: impl FnMut(&mut Self) -> Option<T>) -> Option<Ends<T>> {
@@ -297,7 +365,7 @@ impl<'a> Reader<'a> {
         let kept = cells.kept.as_mut()?;
         let count = usize::try_from(self.unsigned()?).ok()?;
         if count <= KEPT_MAX {
-            let values = (0..count).map(|_| self.number()).collect::<Option<Vec<N>>>()?;
+            let values = self.values::<N>(count)?;
             kept.add_run(cell, values.as_slice());
             return (count as u64 == present).then_some(());
         }
@@ -377,5 +445,51 @@ impl<'a> Reader<'a> {
             cells.distinct[cell] = self.distinct()?;
         }
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written<N: Number>(values: &[N]) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.values(values);
+        let mut reader = Reader(&writer.bytes);
+        let back: Vec<u64> = reader.values::<N>(values.len()).unwrap().into_iter().map(N::to_bits).collect();
+        assert_eq!(back, values.iter().map(|value| value.to_bits()).collect::<Vec<u64>>());
+        assert!(reader.0.is_empty());
+        writer.bytes
+    }
+
+    #[test]
+    fn readings_of_few_decimals_take_little_and_others_their_bits() {
+        assert_eq!(
+            written(&[20.0, 20.001, 20.25]),
+            [4, 0xc0, 0xb8, 2, 1, 249, 1],
+            "three decimals: 20000, 1 and 249 more"
+        );
+        assert_eq!(written(&[-3.0, 0.0, 7.0]), [1, 5, 3, 7]);
+        assert_eq!(written::<f64>(&[0.1 + 0.2]).len(), 1 + 8);
+        assert_eq!(written(&[0.5, 562_949_953_421_312.0]).len(), 1 + 16, "too large for a tenth");
+        assert_eq!(written(&[i64::MIN, -1, i64::MAX])[0], 1);
+    }
+
+    proptest! {
+        #[test]
+        fn values_come_back_to_the_bit_however_they_are_told(
+            wholes in prop::collection::vec(-1i64 << 50..1 << 50, 0..20), decimals in 0usize..8, odd in prop::option::of(any::<f64>()),
+        ) {
+            let odd = odd.filter(|odd| odd.is_finite());
+            let values = wholes.iter().map(|whole| *whole as f64 / 10f64.powi(decimals as i32)).chain(odd);
+            let mut values: Vec<f64> = values.map(Number::plain).collect();
+            values.sort_by(f64::total_cmp);
+            written(&values);
+            let mut whole = wholes;
+            whole.sort_unstable();
+            written(&whole);
+        }
     }
 }

@@ -23,6 +23,9 @@ pub struct Groups {
     /// How many panes hold the group, by number.
     panes: Vec<u32>,
     free: Vec<u32>,
+    /// The places of live groups in the order of their keys, by number; of use until a group comes or goes.
+    ranks: Vec<u32>,
+    is_ranked: bool,
     /// The numbers of a dictionary's values, where a single text column is the group.
     coded: PerValue<u32>,
     key: Vec<u8>,
@@ -108,6 +111,7 @@ impl Groups {
         if let Some(number) = self.numbers.get(key) {
             return *number;
         }
+        self.is_ranked = false;
         let key: Arc<[u8]> = key.into();
         let number = match self.free.pop() {
             Some(number) => {
@@ -122,6 +126,22 @@ impl Groups {
         };
         self.numbers.insert(key, number);
         number
+    }
+
+    /// Sorts groups by their keys. Many of them are sorted by their ranks, which serve until a group comes or goes: keys lie far apart.
+    pub fn sort(&mut self, groups: &mut [u32]) {
+        if !self.is_ranked && groups.len() < self.live() / 4 {
+            return groups.sort_unstable_by(|a, b| self.keys[*a as usize].cmp(&self.keys[*b as usize]));
+        }
+        if !self.is_ranked {
+            let mut live: Vec<u32> = self.numbers.values().copied().collect();
+            live.sort_unstable_by(|a, b| self.keys[*a as usize].cmp(&self.keys[*b as usize]));
+            self.ranks.clear();
+            self.ranks.resize(self.keys.len(), UNKNOWN);
+            (0..).zip(live).for_each(|(rank, group)| self.ranks[group as usize] = rank);
+            self.is_ranked = true;
+        }
+        groups.sort_unstable_by_key(|group| self.ranks[*group as usize]);
     }
 
     /// A pane holds the group from here on.
@@ -143,12 +163,44 @@ impl Groups {
             }
         }
         if is_forgotten {
+            self.is_ranked = false;
             self.coded.forget();
         }
     }
 
     pub fn heap_bytes(&self) -> usize {
         let keys: usize = self.keys.iter().map(|key| key.len() + 16).sum();
-        keys + self.keys.capacity() * 20 + self.numbers.capacity() * 25
+        keys + self.keys.capacity() * 20 + self.numbers.capacity() * 25 + self.ranks.capacity() * 4
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_sorted_by_their_keys_whether_by_rank_or_one_by_one_and_after_some_came_and_went() {
+        let mut groups = Groups::default();
+        let number = |groups: &mut Groups, text: &str| {
+            let number = groups.number(&[GroupValue::Text(text)]);
+            groups.hold(number);
+            number
+        };
+        let sorted = |groups: &mut Groups, mut some: Vec<u32>| {
+            groups.sort(&mut some);
+            assert!(some.is_sorted_by(|a, b| groups.key(*a) <= groups.key(*b)), "{some:?}");
+            some
+        };
+        let first: Vec<u32> = (0..100).map(|key| number(&mut groups, &format!("key-{}", key * 37 % 100))).collect();
+        assert_eq!(
+            sorted(&mut groups, vec![first[1], first[0], first[1]]),
+            [0, 1, 1],
+            "few, one by one: key-0, key-37"
+        );
+        assert_eq!(sorted(&mut groups, first.clone())[..2], [0, 73], "all: key-0, key-1");
+        groups.release(&first[..50]);
+        let later: Vec<u32> = (0..50).map(|key| number(&mut groups, &format!("key-{}", key * 11))).collect();
+        assert_eq!(sorted(&mut groups, later.clone())[..2], [later[0], later[1]], "numbers of others: key-0, key-11");
+        sorted(&mut groups, later.into_iter().chain(first[50..].iter().copied()).collect());
     }
 }

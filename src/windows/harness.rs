@@ -13,7 +13,7 @@ use arrow::datatypes::{
 };
 
 use crate::domain::schema::{EventSchema, FieldKind, FieldSpec, KeySource, TimeSource};
-use crate::stage::{Output, Stage, StatePart};
+use crate::stage::{Output, PartState, Stage};
 use crate::windows::Windows;
 use crate::windows::spec::{Aggregate, AggregateSpec, WindowSpec};
 
@@ -168,10 +168,22 @@ impl Stored {
     pub fn take(&mut self, stage: &mut Windows) -> Vec<String> {
         let mut before = std::mem::take(&mut self.0);
         let mut written = Vec::new();
-        stage.snapshot(&mut |StatePart { name, batches }| {
-            let batches = batches.inspect(|_| written.push(name.clone())).or_else(|| before.remove(&name));
-            let batches = batches.unwrap_or_else(|| panic!("part {name} was never written"));
-            assert!(self.0.insert(name.clone(), batches).is_none(), "part {name} comes twice");
+        let mut last = String::new();
+        stage.snapshot(&mut |name, state| {
+            let goes_on = last == name && matches!(state, PartState::Batch(_));
+            let part = self.0.entry(name.to_owned()).or_default();
+            assert!(goes_on || part.is_empty(), "part {name} comes twice");
+            match state {
+                PartState::Batch(batch) => part.push(batch),
+                PartState::Unchanged => {
+                    *part = before.remove(name).unwrap_or_else(|| panic!("part {name} was never written"));
+                    return;
+                }
+            }
+            if !goes_on {
+                name.clone_into(&mut last);
+                written.push(last.clone());
+            }
         });
         written
     }

@@ -43,7 +43,7 @@ use crate::domain::batch::EventBatch;
 use crate::domain::membership::Memberships;
 use crate::domain::table::{Rows, Table};
 use crate::domain::time::EventTime;
-use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage, StatePart, StateSize};
+use crate::stage::{EpochEnd, Output, RestoreError, Share, Stage, StateSize, Tell};
 use crate::windows::cells::CellRun;
 use crate::windows::dictionary::PerValue;
 use crate::windows::error::WindowError;
@@ -229,7 +229,7 @@ impl Windows {
             }
         }
         for groups in due.values_mut() {
-            groups.sort_unstable_by(|a, b| self.groups.key(*a).cmp(self.groups.key(*b)));
+            self.groups.sort(groups);
             groups.dedup();
         }
         due
@@ -277,10 +277,10 @@ impl Windows {
 
     /// Compacts the panes that only late events can come to.
     fn compact_complete(&mut self) {
-        let (grid, groups, through) = (self.plan.grid, &self.groups, self.published_through);
+        let (grid, groups, through) = (self.plan.grid, &mut self.groups, self.published_through);
         let complete = self.panes.iter_mut().take_while(|(pane, _)| grid.first_window(**pane) <= through);
         for (_, pane) in complete.filter(|(_, pane)| !pane.is_compact()) {
-            let order = pane.cells_by(|group| groups.key(group));
+            let order = pane.cells_by_key(groups);
             pane.compact(&order);
         }
     }
@@ -323,7 +323,7 @@ impl Stage for Windows {
         self.late.leave(self.retained, seen_from, output);
     }
 
-    fn snapshot(&mut self, tell: &mut dyn FnMut(StatePart)) {
+    fn snapshot(&mut self, tell: Tell) {
         state::save(self, tell);
     }
 

@@ -1,6 +1,7 @@
 //! One pane: a cell for each group that has events in it.
 
 use crate::windows::cells::{CellRun, FieldCells};
+use crate::windows::groups::Groups;
 use crate::windows::input::{Input, Places};
 use crate::windows::plan::Plan;
 use crate::windows::route::Run;
@@ -50,11 +51,11 @@ impl Pane {
     }
 
     /// The cells in the order of their groups' keys.
-    pub fn cells_by<'k>(&self, key: impl Fn(u32) -> &'k [u8]) -> Vec<u32> {
-        let mut cells: Vec<u32> = (0..self.groups.len() as u32).collect();
-        let key = |cell: &u32| key(self.groups[*cell as usize]);
-        cells.sort_unstable_by(|a, b| key(a).cmp(key(b)));
-        cells
+    pub fn cells_by_key(&self, groups: &mut Groups) -> Vec<u32> {
+        let mut order = self.groups.clone();
+        groups.sort(&mut order);
+        order.iter_mut().for_each(|group| *group = self.cells[*group as usize]);
+        order
     }
 
     pub fn events(&self, cell: usize) -> u64 {
@@ -112,6 +113,11 @@ impl Pane {
     pub fn compact(&mut self, order: &[u32]) {
         self.is_compact = true;
         self.fields.iter_mut().for_each(|field| field.compact(order));
+    }
+
+    /// Puts what is kept in no particular order into one that its content alone decides.
+    pub fn settle(&mut self) {
+        self.fields.iter_mut().for_each(FieldCells::settle);
     }
 
     pub fn heap_bytes(&self) -> usize {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Float64Builder, Int32Array, Int64Array, Int64Builder, RecordBatch,
+    ArrayRef, BooleanBuilder, Float64Builder, Int32Array, Int64Array, Int64Builder, RecordBatch, StringBuilder,
     StringDictionaryBuilder, TimestampMicrosecondArray,
 };
 use arrow::datatypes::UInt32Type;
@@ -167,6 +167,7 @@ enum Column {
     Integer(Int64Builder),
     Bool(BooleanBuilder),
     Text(StringDictionaryBuilder<UInt32Type>),
+    Plain(StringBuilder),
 }
 
 impl Column {
@@ -181,6 +182,13 @@ impl Column {
         }
     }
 
+    fn of_group(kind: FieldKind, texts: TextType, rows: usize) -> Column {
+        match (kind, texts) {
+            (FieldKind::Text, TextType::Plain) => Column::Plain(StringBuilder::with_capacity(rows, rows * 16)),
+            _ => Column::of(Aggregate::First, kind, rows),
+        }
+    }
+
     fn push_float(&mut self, value: Option<f64>) {
         if let Column::Float(builder) = self {
             builder.append_option(value);
@@ -191,13 +199,15 @@ impl Column {
         match self {
             Column::Integer(builder) => builder.append_option(value),
             Column::Bool(builder) => builder.append_option(value.map(|value| value != 0)),
-            Column::Float(_) | Column::Text(_) => {}
+            Column::Float(_) | Column::Text(_) | Column::Plain(_) => {}
         }
     }
 
     fn push_text(&mut self, value: Option<&str>) {
-        if let Column::Text(builder) = self {
-            builder.append_option(value);
+        match self {
+            Column::Text(builder) => builder.append_option(value),
+            Column::Plain(builder) => builder.append_option(value),
+            Column::Float(_) | Column::Integer(_) | Column::Bool(_) => {}
         }
     }
 
@@ -207,6 +217,7 @@ impl Column {
             Column::Integer(mut builder) => Arc::new(builder.finish()),
             Column::Bool(mut builder) => Arc::new(builder.finish()),
             Column::Text(mut builder) => Arc::new(builder.finish()),
+            Column::Plain(mut builder) => Arc::new(builder.finish()),
         }
     }
 }
@@ -238,7 +249,7 @@ pub enum TextType {
 /// The columns of a group, from the keys of rows.
 pub fn group_arrays<'k>(by: &[GroupColumn], keys: impl Iterator<Item = &'k [u8]>, texts: TextType) -> Vec<ArrayRef> {
     let rows = keys.size_hint().0;
-    let mut columns: Vec<Column> = by.iter().map(|column| Column::of(Aggregate::First, column.kind, rows)).collect();
+    let mut columns: Vec<Column> = by.iter().map(|column| Column::of_group(column.kind, texts, rows)).collect();
     for key in keys {
         let mut reader = KeyReader::new(key);
         for (column, by) in columns.iter_mut().zip(by) {
@@ -253,12 +264,5 @@ pub fn group_arrays<'k>(by: &[GroupColumn], keys: impl Iterator<Item = &'k [u8]>
             }
         }
     }
-    let plain = |array: ArrayRef| match texts {
-        TextType::Plain if array.data_type() == &crate::domain::schema::text_type() => {
-            arrow::compute::cast(&array, &arrow::datatypes::DataType::Utf8)
-                .expect("a dictionary of texts casts to texts")
-        }
-        _ => array,
-    };
-    columns.into_iter().map(|column| plain(column.finish())).collect()
+    columns.into_iter().map(Column::finish).collect()
 }

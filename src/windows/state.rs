@@ -4,16 +4,15 @@
 //! `revisions` (one row for each window and group that was corrected). Equal content gives equal bytes, whatever its history.
 //! Progress and revisions are one part, written each time. Neighbouring panes are a part, written when events came to one of them.
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
+use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{Field, Int32Type, Int64Type, Schema, TimestampMicrosecondType};
 
-use crate::stage::{RestoreError, Share, StatePart};
+use crate::stage::{PartState, RestoreError, Share, Tell};
 use crate::windows::Windows;
 use crate::windows::codec::{EVENTS_MAX, Reader, Writer};
 use crate::windows::group_hash::GroupHash;
@@ -30,26 +29,33 @@ const WINDOW_START: &str = "window_start";
 const REVISION: &str = "revision";
 
 const BATCH_ROWS_MAX: usize = 8192;
-const BATCH_BYTES_MAX: usize = 64 << 20;
+/// Small blocks are had again without the system's help.
+const BATCH_BYTES_MAX: usize = 768 << 10;
+
+const FITS: &str = "a batch is full before it has 1 MiB, and a cell is little more than the texts of two records";
+
+/// The part of everything but panes.
+const PROGRESS: &str = "progress";
 
 /// About how many parts the panes are, at most.
 const PARTS: i64 = 16;
 
-pub fn save(windows: &mut Windows, tell: &mut dyn FnMut(StatePart)) {
+pub fn save(windows: &mut Windows, tell: Tell) {
     debug_assert!(!windows.standings.has_touched(), "a checkpoint's epoch has ended, and with it all corrections left");
-    let mut batches = vec![progress(windows)];
-    save_revisions(windows, &mut batches);
-    tell(StatePart { name: "progress".to_owned(), batches: Some(batches) });
+    tell(PROGRESS, PartState::Batch(progress(windows)));
+    save_revisions(windows, &mut |batch| tell(PROGRESS, PartState::Batch(batch)));
     let panes_of_part = windows.plan.panes_retained() / PARTS + 1;
     let part_of = |pane: i64| pane.div_euclid(panes_of_part);
     let numbers: Vec<i64> = windows.panes.keys().copied().collect();
     for panes in numbers.chunk_by(|a, b| part_of(*a) == part_of(*b)) {
-        let panes = panes[0]..=panes[panes.len() - 1];
-        let is_saved = windows.panes.range(panes.clone()).all(|(_, pane)| pane.is_saved);
-        // That panes of it became final is no reason to write a part again: they are passed over when it is read.
-        let batches = (!is_saved).then(|| save_panes(windows, panes.clone()));
-        tell(StatePart { name: format!("panes-{}", part_of(*panes.start())), batches });
-        windows.panes.range_mut(panes).for_each(|(_, pane)| pane.is_saved = true);
+        let name = format!("panes-{}", part_of(panes[0]));
+        let is_saved = windows.panes.range(panes[0]..=panes[panes.len() - 1]).all(|(_, pane)| pane.is_saved);
+        if is_saved {
+            // That panes of it became final is no reason to write a part again: they are passed over when it is read.
+            tell(&name, PartState::Unchanged);
+        } else {
+            save_panes(windows, panes, &mut |batch| tell(&name, PartState::Batch(batch)));
+        }
     }
 }
 
@@ -85,44 +91,63 @@ fn stored_name(column: &str) -> String {
     format!("by.{column}")
 }
 
-fn save_panes(windows: &Windows, panes: RangeInclusive<i64>) -> Vec<RecordBatch> {
-    let mut batches = Vec::new();
-    let (mut starts, mut groups, mut states) = (Vec::new(), Vec::new(), BinaryBuilder::new());
-    let mut writer = Writer::default();
-    let mut bytes = 0;
-    let mut flush = |starts: &mut Vec<i64>, groups: &mut Vec<u32>, states: &mut BinaryBuilder| {
-        if !groups.is_empty() {
-            let starts: ArrayRef =
-                Arc::new(TimestampMicrosecondArray::from(std::mem::take(starts)).with_timezone("UTC"));
-            let states: ArrayRef = Arc::new(states.finish());
-            batches.push(keyed_batch(windows, (PANE_START, starts), groups, (STATE, states)));
-            groups.clear();
+/// Rows of panes on their way into a batch.
+#[derive(Default)]
+struct PaneRows {
+    starts: Vec<i64>,
+    groups: Vec<u32>,
+    /// Where each state ends among the writer's bytes.
+    ends: Vec<i32>,
+    writer: Writer,
+}
+
+impl PaneRows {
+    fn is_full(&self) -> bool {
+        self.groups.len() >= BATCH_ROWS_MAX || self.writer.bytes.len() >= BATCH_BYTES_MAX
+    }
+
+    fn flush(&mut self, windows: &Windows, give: &mut dyn FnMut(RecordBatch)) {
+        if self.groups.is_empty() {
+            return;
         }
-    };
-    for (number, pane) in windows.panes.range(panes) {
-        for cell in pane.cells_by(|group| windows.groups.key(group)) {
+        let starts = TimestampMicrosecondArray::from(std::mem::take(&mut self.starts)).with_timezone("UTC");
+        let offsets = OffsetBuffer::new(std::iter::once(0).chain(self.ends.drain(..)).collect::<ScalarBuffer<i32>>());
+        let room = self.writer.bytes.capacity();
+        let bytes = std::mem::replace(&mut self.writer.bytes, Vec::with_capacity(room));
+        let states = BinaryArray::new(offsets, Buffer::from_vec(bytes), None);
+        give(keyed_batch(windows, (PANE_START, Arc::new(starts)), &self.groups, (STATE, Arc::new(states))));
+        self.groups.clear();
+    }
+}
+
+fn save_panes(windows: &mut Windows, panes: &[i64], give: &mut dyn FnMut(RecordBatch)) {
+    let mut rows = PaneRows::default();
+    for number in panes {
+        let Some(pane) = windows.panes.get_mut(number) else { continue };
+        pane.settle();
+        pane.is_saved = true;
+        let cells = pane.cells_by_key(&mut windows.groups);
+        let windows = &*windows;
+        let pane = &windows.panes[number];
+        for cell in cells {
             let cell = cell as usize;
-            writer.bytes.clear();
-            writer.unsigned(pane.events(cell));
+            rows.writer.unsigned(pane.events(cell));
             for (cells, field) in pane.fields.iter().zip(&windows.plan.fields) {
-                writer.cell(cells, cell, field.needs);
+                rows.writer.cell(cells, cell, field.needs);
             }
-            starts.push(windows.plan.grid.pane_start(*number));
-            groups.push(pane.groups()[cell]);
-            states.append_value(&writer.bytes);
-            bytes += writer.bytes.len();
-            if groups.len() >= BATCH_ROWS_MAX || bytes >= BATCH_BYTES_MAX {
-                flush(&mut starts, &mut groups, &mut states);
-                bytes = 0;
+            rows.starts.push(windows.plan.grid.pane_start(*number));
+            rows.groups.push(pane.groups()[cell]);
+            rows.ends.push(i32::try_from(rows.writer.bytes.len()).expect(FITS));
+            if rows.is_full() {
+                rows.flush(windows, give);
             }
         }
     }
-    flush(&mut starts, &mut groups, &mut states);
-    batches
+    rows.flush(windows, give);
 }
 
 /// Without those of revision 0, which every other published row has.
-fn save_revisions(windows: &Windows, batches: &mut Vec<RecordBatch>) {
+fn save_revisions(windows: &Windows, give: &mut dyn FnMut(RecordBatch)) {
     let mut rows: Vec<(i64, u32, i32)> = windows.standings.rows().filter(|(_, _, revision)| *revision > 0).collect();
     rows.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| windows.groups.key(a.1).cmp(windows.groups.key(b.1))));
     for rows in rows.chunks(BATCH_ROWS_MAX) {
@@ -130,7 +155,7 @@ fn save_revisions(windows: &Windows, batches: &mut Vec<RecordBatch>) {
         let starts: ArrayRef = Arc::new(TimestampMicrosecondArray::from_iter_values(starts).with_timezone("UTC"));
         let revisions: ArrayRef = Arc::new(Int32Array::from_iter_values(rows.iter().map(|(_, _, revision)| *revision)));
         let groups: Vec<u32> = rows.iter().map(|(_, group, _)| *group).collect();
-        batches.push(keyed_batch(windows, (WINDOW_START, starts), &groups, (REVISION, revisions)));
+        give(keyed_batch(windows, (WINDOW_START, starts), &groups, (REVISION, revisions)));
     }
 }
 

@@ -66,6 +66,12 @@ impl Program {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
+    /// Bytes that it read of anything so far.
+    pub fn bytes_read(&self) -> u64 {
+        let told = std::fs::read_to_string(format!("/proc/{}/io", self.child.id())).unwrap();
+        told.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }

@@ -83,7 +83,7 @@ static SPECIFICATION: LazyLock<PipelineSpec> = LazyLock::new(|| {
             partition_by: settings.output.partition_by,
             kafka: Some(crate::process::topic()),
         },
-        plan: Plan::new(settings.pipeline.epoch, settings.pipeline.checkpoint_every),
+        plan: Plan::new(settings.pipeline.epoch, settings.pipeline.checkpoint_every, settings.output.file_size),
         watchdog: settings.pipeline.watchdog,
         groups_max: settings.pipeline.groups_max,
         configuration: Fingerprint::of(&settings).0,

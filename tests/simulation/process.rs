@@ -160,6 +160,7 @@ impl Process {
             epoch_bytes_max: random.random_range(300..8_000),
             epochs_ahead: random.random_range(1..4),
             checkpoints_ahead: random.random_range(1..3),
+            held_bytes_max: if random.random_bool(0.2) { random.random_range(1..20_000) } else { 64 << 20 },
             look_every: Duration::from_millis(random.random_range(1..800)),
         };
         let publish_every = Duration::from_millis(random.random_range(0..2_000));

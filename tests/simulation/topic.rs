@@ -1,8 +1,8 @@
 //! A topic with transactions: each checkpoint's rows at once or not at all, and only of the process that opened it last.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use tidewatch::sinks::kafka::{AnomalyTopic, KafkaOutputError, Messages, Sent};
+use tidewatch::sinks::kafka::{AnomalyTopic, KafkaOutputError, Refusal, Rows, Sent};
 
 use crate::store::Truth;
 use crate::turnstile::Turnstile;
@@ -49,40 +49,54 @@ impl Producer {
         (Producer { topic, truth, turnstile, faults, owner: inner.owner }, inner.last)
     }
 
+    /// The topic, unless somebody took it over.
+    fn owned(&self) -> Result<MutexGuard<'_, Topic>, KafkaOutputError> {
+        let topic = self.topic.lock().unwrap();
+        match topic.owner == self.owner {
+            true => Ok(topic),
+            false => Err(KafkaOutputError::Fenced { transactional_id: "simulated".into() }),
+        }
+    }
+
     fn lost(epoch: u64) -> KafkaOutputError {
         KafkaOutputError::Indeterminate { topic: "simulated".into(), sequence: epoch, cause: "no answer".into() }
     }
 }
 
 impl AnomalyTopic for Producer {
-    fn send(&mut self, epoch: u64, rows: &Messages) -> Result<Sent, KafkaOutputError> {
+    fn send(&mut self, epoch: u64, rows: &dyn Rows) -> Result<Sent, KafkaOutputError> {
         let fate = self.turnstile.roll(1000);
         // The process dies, or is not told.
         let (dies, is_lost) = (fate < self.faults, fate < 2 * self.faults);
         if dies && fate.is_multiple_of(2) {
             self.turnstile.die_here();
         }
-        let mut topic = self.topic.lock().unwrap();
-        if topic.owner != self.owner {
-            return Err(KafkaOutputError::Fenced { transactional_id: "simulated".into() });
+        let is_there = self.owned()?.last.is_some_and(|last| last >= epoch);
+        if is_there || rows.is_empty() {
+            return Ok(if is_there { Sent::AlreadyThere } else { Sent::Nothing });
         }
-        if topic.last.is_some_and(|last| last >= epoch) {
-            return Ok(Sent::AlreadyThere);
+        // They come from the store: others go on meanwhile, and may take the topic over.
+        let mut sent = Vec::new();
+        let read = rows.visit(&mut |row| {
+            sent.push((row.idempotency_key.to_owned(), String::from_utf8_lossy(row.value).into_owned()));
+            Ok(())
+        });
+        match read {
+            Err(Refusal::Unread(source)) => return Err(KafkaOutputError::Unread { sequence: epoch, source }),
+            other => other.expect("nothing else is refused here"),
         }
-        if rows.iter().next().is_none() {
-            return Ok(Sent::Nothing);
-        }
+        let mut topic = self.owned()?;
         if !self.truth.watch().is_committed(epoch) {
             self.truth.watch().report(format!("epoch {epoch} was sent, and no manifest holds it"));
         }
+        let count = sent.len();
         topic.last = Some(epoch);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        topic.rows.extend(rows.iter().map(|row| (row.idempotency_key.to_owned(), text(row.value))));
+        topic.rows.extend(sent);
         drop(topic);
         match (dies, is_lost) {
             (true, _) => self.turnstile.die_here(),
             (_, true) => Err(Producer::lost(epoch)),
-            _ => Ok(Sent::Committed { rows: rows.iter().count() }),
+            _ => Ok(Sent::Committed { rows: count }),
         }
     }
 

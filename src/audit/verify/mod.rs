@@ -13,7 +13,7 @@ mod row;
 mod rows;
 pub mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::audit::AuditError;
 use crate::audit::verify::accounts::Sums;
@@ -75,7 +75,8 @@ pub fn verify(
 
 /// Verifies the output in a store.
 pub fn of(storage: &Storage, depth: Depth, source: Option<&SourceSpec>) -> Result<Verification, AuditError> {
-    let (look, (mut rows, damaged)) = look::look(storage, |look| hidden_rows(storage, look, depth))?;
+    let mut sound = BTreeSet::new();
+    let (look, (mut rows, damaged)) = look::look(storage, |look| hidden_rows(storage, look, depth, &mut sound))?;
     let (mut findings, mut remarks) = (row::judge(&look.manifests), Vec::new());
     let placed = accounts::gather(&look, &mut findings);
     let named = files::named(&placed, &mut findings);
@@ -121,12 +122,17 @@ pub fn of(storage: &Storage, depth: Depth, source: Option<&SourceSpec>) -> Resul
 }
 
 /// The rows in hidden objects, and what is wrong with those: read within the look, for the next checkpoint sweeps them.
-fn hidden_rows(storage: &Storage, look: &Look, depth: Depth) -> Result<(Rows, Vec<Finding>), AuditError> {
+fn hidden_rows(
+    storage: &Storage,
+    look: &Look,
+    depth: Depth,
+    sound: &mut BTreeSet<ObjectKey>,
+) -> Result<(Rows, Vec<Finding>), AuditError> {
     let (mut rows, mut findings) = (Rows::default(), Vec::new());
     let newest = look.newest().and_then(|newest| Some((newest.checkpoint()?, newest.sequence)));
     if let (Depth::Rows, Some(newest)) = (depth, newest) {
         let needed = files::needed(newest.0, |file| look.files.iter().any(|found| found.key == *file));
-        content::objects(storage, look, newest, &needed, &mut rows, &mut findings)?;
+        content::objects(storage, look, newest, (&needed, sound), &mut rows, &mut findings)?;
     }
     Ok((rows, findings))
 }

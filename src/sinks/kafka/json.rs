@@ -13,6 +13,7 @@ use arrow::error::ArrowError;
 use chrono::{DateTime, SecondsFormat};
 
 use crate::domain::ids::PartitionId;
+use crate::sinks::kafka::{Refusal, Rows};
 
 /// A batch that is not one of anomalies.
 #[derive(Debug, thiserror::Error)]
@@ -80,14 +81,6 @@ impl Messages {
         Ok(messages)
     }
 
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
     pub fn iter(&self) -> impl Iterator<Item = Message<'_>> + Clone {
         self.ends.iter().enumerate().map(|(row, [key, idempotency_key, value])| {
             let start = if row == 0 { 0 } else { self.ends[row - 1][2] };
@@ -97,6 +90,16 @@ impl Messages {
                 value: &self.text.as_bytes()[*idempotency_key..*value],
             }
         })
+    }
+}
+
+impl Rows for Messages {
+    fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    fn visit(&self, take: &mut dyn FnMut(Message<'_>) -> Result<(), Refusal>) -> Result<(), Refusal> {
+        self.iter().try_for_each(take)
     }
 }
 

@@ -17,15 +17,34 @@ use std::time::Duration;
 /// Where anomalies are sent: each checkpoint's at once, and once.
 pub trait AnomalyTopic: Send {
     /// Sends the rows of the checkpoint with this epoch, unless it was done. Epochs must not fall.
-    fn send(&mut self, epoch: u64, rows: &Messages) -> Result<Sent, KafkaOutputError>;
+    fn send(&mut self, epoch: u64, rows: &dyn Rows) -> Result<Sent, KafkaOutputError>;
 
     /// Takes the topic over once more, after an error. Only for the owner of the output.
     fn reopen(&mut self) -> Result<(), KafkaOutputError>;
 }
 
+/// The rows of a checkpoint. They need not be in memory all at once.
+pub trait Rows {
+    fn is_empty(&self) -> bool;
+
+    /// Hands each row to `take`, in the same order at each call, until that refuses one.
+    fn visit(&self, take: &mut dyn FnMut(Message<'_>) -> Result<(), Refusal>) -> Result<(), Refusal>;
+}
+
+/// Why a row did not get into a transaction.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Another attempt may go well.
+    Passing(String),
+    /// No attempt will.
+    TooLarge { key: String, bytes: usize },
+    /// The rows cannot be read from where they are kept.
+    Unread(Box<dyn std::error::Error + Send + Sync>),
+}
+
 impl AnomalyTopic for AnomalyProducer {
-    fn send(&mut self, epoch: u64, rows: &Messages) -> Result<Sent, KafkaOutputError> {
-        AnomalyProducer::send(self, epoch, rows.iter())
+    fn send(&mut self, epoch: u64, rows: &dyn Rows) -> Result<Sent, KafkaOutputError> {
+        AnomalyProducer::send(self, epoch, rows)
     }
 
     fn reopen(&mut self) -> Result<(), KafkaOutputError> {
@@ -86,6 +105,13 @@ pub enum KafkaOutputError {
     /// This process must end: only opening anew shows what happened.
     #[error("it is not known whether the anomalies of checkpoint {sequence} were written to `{topic}`: {cause}")]
     Indeterminate { topic: String, sequence: u64, cause: String },
+    #[error(
+        "the anomaly of `{key}` takes {bytes} bytes, and `{topic}` does not take so many: raise `max.message.bytes` of the topic and \
+         `message.max.bytes` under [output.kafka.librdkafka], or let fewer features explain it"
+    )]
+    TooLarge { topic: String, key: String, bytes: usize },
+    #[error("the anomalies of checkpoint {sequence} cannot be read from where they were staged")]
+    Unread { sequence: u64, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("cannot make the topic `{topic}`, where the progress of the anomalies is kept: {cause}")]
     ProgressTopic { topic: String, cause: String },
     #[error("cannot read the progress of the anomalies from `{topic}`: {cause}")]

@@ -11,8 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::broker::link::Link;
 use crate::broker::{self, BrokerError, PATIENCE};
-use crate::sinks::kafka::json::Message;
-use crate::sinks::kafka::{KafkaOutputError, KafkaOutputSpec, RESERVED, progress};
+use crate::sinks::kafka::{KafkaOutputError, KafkaOutputSpec, RESERVED, Refusal, Rows, progress};
 
 /// How long a checkpoint's rows may take to get out. An outage that is longer ends the process, and the next one knows.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -116,21 +115,17 @@ impl AnomalyProducer {
 
     /// Sends a checkpoint's rows, unless progress says that it was done. Sequences must not fall. After an error other than
     /// `Refused` this producer is of no use any more.
-    pub fn send<'a>(
-        &mut self,
-        sequence: u64,
-        rows: impl Iterator<Item = Message<'a>> + Clone,
-    ) -> Result<Sent, KafkaOutputError> {
+    pub fn send(&mut self, sequence: u64, rows: &dyn Rows) -> Result<Sent, KafkaOutputError> {
         if self.last.is_some_and(|last| sequence <= last) {
             return Ok(Sent::AlreadyThere);
         }
-        if rows.clone().next().is_none() {
+        if rows.is_empty() {
             return Ok(Sent::Nothing);
         }
         let until = Instant::now() + LIMIT;
         let mut is_told = false;
         loop {
-            match self.transact(sequence, rows.clone(), until) {
+            match self.transact(sequence, rows, until) {
                 Ok(rows) => {
                     self.last = Some(sequence);
                     self.producer.context().heard();
@@ -149,50 +144,48 @@ impl AnomalyProducer {
     }
 
     /// One transaction: the rows, the progress record, the commit.
-    fn transact<'a>(
-        &self,
-        sequence: u64,
-        rows: impl Iterator<Item = Message<'a>>,
-        until: Instant,
-    ) -> Result<usize, Setback> {
+    fn transact(&self, sequence: u64, rows: &dyn Rows, until: Instant) -> Result<usize, Setback> {
         // What an aborted attempt left undelivered is no news of this one.
         self.producer.context().take_undelivered();
         self.producer.begin_transaction().map_err(|error| Setback::Final(self.broken(sequence, &error)))?;
         match self.fill(sequence, rows, until) {
             Ok(count) => self.commit(sequence, until).map(|()| count),
-            Err(cause) => Err(self.abort(sequence, cause, until)),
+            Err(Refusal::Passing(cause)) => Err(self.abort(sequence, cause, until)),
+            Err(Refusal::TooLarge { key, bytes }) => {
+                self.abort(sequence, String::new(), until);
+                Err(Setback::Final(KafkaOutputError::TooLarge { topic: self.spec.topic.clone(), key, bytes }))
+            }
+            Err(Refusal::Unread(source)) => {
+                self.abort(sequence, String::new(), until);
+                Err(Setback::Final(KafkaOutputError::Unread { sequence, source }))
+            }
         }
     }
 
-    fn fill<'a>(
-        &self,
-        sequence: u64,
-        rows: impl Iterator<Item = Message<'a>>,
-        until: Instant,
-    ) -> Result<usize, String> {
+    fn fill(&self, sequence: u64, rows: &dyn Rows, until: Instant) -> Result<usize, Refusal> {
         let mut count = 0;
-        for row in rows {
+        rows.visit(&mut |row| {
             let header = Header { key: "idempotency-key", value: Some(row.idempotency_key.as_bytes()) };
             let headers = OwnedHeaders::new().insert(header);
-            self.enqueue(BaseRecord::to(&self.spec.topic).key(row.key).payload(row.value).headers(headers), until)?;
             count += 1;
-        }
+            self.enqueue(BaseRecord::to(&self.spec.topic).key(row.key).payload(row.value).headers(headers), until)
+        })?;
         let (topic, progress) = (self.spec.progress_topic(), progress::record(sequence));
         let id = self.spec.transactional_id.as_bytes();
         self.enqueue(BaseRecord::to(&topic).key(id).payload(progress.as_bytes()), until)?;
         while self.producer.in_flight_count() > 0 {
             self.producer.poll(POLL);
             if Instant::now() >= until {
-                return Err("Kafka does not take the rows".into());
+                return Err(Refusal::Passing("Kafka does not take the rows".into()));
             }
         }
         match self.producer.context().take_undelivered() {
-            Some(cause) => Err(cause),
+            Some(cause) => Err(Refusal::Passing(cause)),
             None => Ok(count),
         }
     }
 
-    fn enqueue(&self, mut record: BaseRecord<'_, [u8], [u8]>, until: Instant) -> Result<(), String> {
+    fn enqueue(&self, mut record: BaseRecord<'_, [u8], [u8]>, until: Instant) -> Result<(), Refusal> {
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
@@ -200,7 +193,11 @@ impl AnomalyProducer {
                     self.producer.poll(POLL);
                     record = again;
                 }
-                Err((error, _)) => return Err(error.to_string()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge), record)) => {
+                    let key = String::from_utf8_lossy(record.key.unwrap_or_default()).into_owned();
+                    return Err(Refusal::TooLarge { key, bytes: record.payload.map_or(0, <[u8]>::len) });
+                }
+                Err((error, _)) => return Err(Refusal::Passing(error.to_string())),
             }
         }
     }

@@ -51,7 +51,7 @@ impl<N: Number> Crowd<N> {
 /// What a cell holds.
 #[derive(Debug)]
 pub enum Held<'a, N: Number> {
-    /// In no particular order.
+    /// In no particular order; sorted, if none came since the cells were settled.
     Values(&'a [N]),
     Crowd(&'a Crowd<N>),
 }
@@ -174,6 +174,13 @@ impl<N: Number> Kept<N> {
         self.values = values;
         self.abandoned = Default::default();
         self.spans.shrink_to_fit();
+    }
+
+    /// Sorts the values of each cell. Those that were sorted before cost a look, and so do they when they are sorted again.
+    pub fn settle(&mut self) {
+        for span in self.spans.iter().filter(|span| span.length != CROWDED) {
+            self.values[span.start as usize..][..usize::from(span.length)].sort_unstable_by(N::order);
+        }
     }
 
     pub fn heap_bytes(&self) -> usize {

@@ -36,6 +36,24 @@ pub trait Number: Copy + Debug + Default + PartialOrd + 'static {
 
     /// Nothing for bits that no value gives.
     fn from_bits(bits: u64) -> Option<Self>;
+
+    /// The whole number that is the value times `10^decimals`, if `from_decimal` gives the value back.
+    fn to_decimal(self, decimals: usize) -> Option<i64>;
+
+    /// Nothing where `to_decimal` never gives that.
+    fn from_decimal(whole: i64, decimals: usize) -> Option<Self>;
+}
+
+/// What sensors tell has few decimals.
+pub const DECIMALS_MAX: usize = 6;
+const POWERS_OF_TEN: [f64; DECIMALS_MAX + 1] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6];
+
+/// Ten times this, and its double, are whole numbers that doubles hold and round to.
+const DECIMAL_MOST: i64 = 1 << 49;
+
+/// Whether a whole number of so many decimals may stand for a double.
+pub fn is_decimal(whole: i64) -> bool {
+    whole.unsigned_abs() <= DECIMAL_MOST as u64
 }
 
 impl Number for f64 {
@@ -109,6 +127,19 @@ impl Number for f64 {
         let value = f64::from_bits(bits);
         (value.is_finite() && Number::to_bits(value) == bits).then_some(value)
     }
+
+    #[inline(always)]
+    fn to_decimal(self, decimals: usize) -> Option<i64> {
+        let power = POWERS_OF_TEN[decimals];
+        // A whole number that was rounded by less than a half is found again; anything else fails the last comparison.
+        let whole = truncated(self * power + 0.5f64.copysign(self));
+        (is_decimal(whole) && whole as f64 / power == self).then_some(whole)
+    }
+
+    #[inline(always)]
+    fn from_decimal(whole: i64, decimals: usize) -> Option<f64> {
+        is_decimal(whole).then(|| whole as f64 / POWERS_OF_TEN[decimals])
+    }
 }
 
 impl Number for i64 {
@@ -159,6 +190,14 @@ impl Number for i64 {
 
     fn from_bits(bits: u64) -> Option<i64> {
         Some(bits as i64)
+    }
+
+    fn to_decimal(self, _: usize) -> Option<i64> {
+        Some(self)
+    }
+
+    fn from_decimal(whole: i64, decimals: usize) -> Option<i64> {
+        (decimals == 0).then_some(whole)
     }
 }
 
