@@ -30,9 +30,11 @@ def main():
     rows = numpy.array([[event[name] for name in FEATURES] for event in events if event["label"] == "Benign"])
     training, validation = rows[: len(rows) * 4 // 5], rows[len(rows) * 4 // 5 :]
     low, high = training.min(axis=0), training.max(axis=0)
+    # As scikit-learn has it: what never changes keeps its unit.
+    span = numpy.where(high > low, high - low, 1.0)
 
     def scale(values):
-        return ((values - low) / (high - low)).astype("float32")[:, None, :]
+        return ((values - low) / span).astype("float32")[:, None, :]
 
     layers = keras.layers
     model = keras.Sequential(
@@ -49,7 +51,10 @@ def main():
     model.compile(optimizer="adam", loss="mae")
     model.fit(scale(training), scale(training), epochs=12, batch_size=128, verbose=2)
     errors = numpy.abs(model.predict(scale(validation), verbose=0) - scale(validation)).mean(axis=(1, 2))
-    model.save(folder / "autoencoder.keras")
+    # Without what only more training would need.
+    bare = keras.Sequential.from_config(model.get_config())
+    bare.set_weights(model.get_weights())
+    bare.save(folder / "autoencoder.keras")
     scaler = {
         "type": "MinMaxScaler",
         "feature_range": [0, 1],
@@ -57,8 +62,8 @@ def main():
         "features": FEATURES,
         "data_min": low.tolist(),
         "data_max": high.tolist(),
-        "scale": (1 / (high - low)).tolist(),
-        "min": (-low / (high - low)).tolist(),
+        "scale": (1 / span).tolist(),
+        "min": (-low / span).tolist(),
     }
     (folder / "scaler.json").write_text(json.dumps(scaler))
     (folder / "numeric_features.json").write_text(json.dumps(FEATURES))

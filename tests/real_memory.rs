@@ -72,7 +72,7 @@ const TEXTS: &str = r#"
 name = "texts"
 checkpoint_every = "1s"
 [source.files]
-paths = ["texts.ndjson"]
+paths = ["texts-0.ndjson"]
 [event]
 format = "json"
 time = { field = "ts", format = "unix_ms" }
@@ -83,7 +83,7 @@ key = "device"
 [[windows]]
 name = "by_device"
 size = "60s"
-by = ["device"]
+by = ["key"]
 [windows.aggregates]
 "level" = ["mean", "p95"]
 "text" = ["last"]
@@ -110,10 +110,10 @@ fn memory_levels_off_while_the_store_is_away_however_much_there_is_to_read() {
     let Some(place) = Place::on_store() else { return };
     const LINES: i64 = 2_000_000;
     let desk = Desk::new(TEXTS);
-    let bytes = write_texts(&desk.path("texts.ndjson"), LINES);
+    let bytes = write_texts(&desk.path("texts-0.ndjson"), LINES);
     let proxy = Proxy::to(&variable("TIDEWATCH_TEST_S3_ENDPOINT").unwrap(), 43);
     let place = place.behind(&proxy.endpoint());
-    let program = desk.start(&place.with(&["replay", "tidewatch.toml", "-w", "2"]));
+    let program = desk.start(&place.with(&["replay", "tidewatch.toml", "--from", "texts-0.ndjson", "-w", "2"]));
     until("a first checkpoint", || (committed(&program) > 0).then_some(()));
     let before = program.peak_memory();
     proxy.set(Weather::Hangs);

@@ -192,7 +192,7 @@ pub fn configuration(brokers: &str, topic: &str, detects: bool) -> String {
     replace("checkpoint_every = \"10s\"", "checkpoint_every = \"500ms\"\nepoch = \"50ms\"");
     replace("publish_every = \"1m\"", "publish_every = \"1s\"");
     if !detects {
-        let (from, to) = (text.find("# An LSTM").unwrap(), text.find("[output]").unwrap());
+        let (from, to) = (text.find("# An autoencoder").unwrap(), text.find("[output]").unwrap());
         text.replace_range(from..to, "");
     }
     text.push_str(
