@@ -130,6 +130,36 @@ fn what_is_unusual_for_a_room_is_found_from_the_first_minutes_on_and_late_readin
 }
 
 #[test]
+fn floors_and_a_threshold_are_trained_of_calm_windows() {
+    let desk = tempfile::tempdir().unwrap();
+    let at = desk.path();
+    let trained = "model = \"models/usual\"\nevery = 3\nhistory_min = 4\n[detectors.training]\npercentile = 100.0";
+    let configuration = CONFIGURATION.replace("history_min = 10\nthreshold = 8.0", trained);
+    std::fs::write(at.join("rooms.toml"), &configuration).unwrap();
+    write(&at.join("calm"), 600, &[], &[]);
+    write(&at.join("rooms"), 120, &[100], &[(118, 500.0)]);
+    let told = well(&tidewatch(at, &["train", "rooms.toml", "--from", "calm"]));
+    assert!(told.contains("too few before them") && told.contains("0.00 % of the validation rows"), "{told}");
+    let model = std::fs::read_to_string(at.join("models/usual/1/model.json")).unwrap();
+    let model: serde_json::Value = serde_json::from_str(&model).unwrap();
+    let floor = model["detector"]["baseline"]["floors"][0].as_f64().unwrap();
+    assert!(floor > 0.0 && floor < 1.0, "the means of minutes wander by less than one reading: {floor}");
+    let of_an_untrained = configuration.replace("every = 3", "every = 3\nthreshold = 8.0");
+    std::fs::write(at.join("both.toml"), of_an_untrained).unwrap();
+    let refused = tidewatch(at, &["check", "both.toml"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("has the threshold that `train` found"));
+    well(&tidewatch(at, &["replay", "rooms.toml", "--from", "rooms", "-w", "2"]));
+    let anomalies = rows(at, "anomalies");
+    let of_model = |row: &&Row| row["retracted"] == Cell::Int(0) && row["model"].text() == "usual/1";
+    let mut found: Vec<(String, i64)> =
+        anomalies.iter().filter(of_model).map(|row| (row["key"].text().to_owned(), minute(row))).collect();
+    found.sort();
+    found.dedup();
+    assert!(found.contains(&("a".to_owned(), 118)) && found.contains(&("b".to_owned(), 100)), "{found:?}");
+    well(&tidewatch(at, &["verify", "output", "--deep", "--source", "rooms.toml"]));
+}
+
+#[test]
 fn clusters_of_changes_are_trained_as_they_score() {
     let desk = tempfile::tempdir().unwrap();
     let at = desk.path();

@@ -105,6 +105,7 @@ fn as_text(section: &DetectorSection, version: &ModelVersion, trained: &Trained)
     let counted = [
         (account.passed_over, "not met by `where`"),
         (account.cut_off, "windows that the recording cuts off at its ends, left out"),
+        (account.without_past, "windows with too few before them to compare with, left out"),
         (account.rejected, "records that are no events"),
         (account.too_late, "events that were too late"),
     ];

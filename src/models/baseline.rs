@@ -1,4 +1,4 @@
-//! Detectors without training: what a window is compared with are earlier windows of its own key.
+//! Detectors that compare a window with earlier windows of its own key.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,25 +17,46 @@ pub enum BaselineMethod {
     Profile { period_us: i64, near_us: i64 },
 }
 
-/// A detector without training.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// A detector that needs no training to know what is usual: floors and a threshold are all that training adds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
     pub method: BaselineMethod,
-    /// Windows that are looked back on, of those that were final.
+    /// Windows that are compared with, of those that were final.
     pub history: u32,
+    /// One window in so many is compared with: a longer past for the same memory, of windows that overlap less.
+    #[serde(default = "all", skip_serializing_if = "is_all")]
+    pub every: u32,
     /// Windows that must be there before anything is scored.
     pub rows_min: u32,
+    /// What each feature's deviation counts for at least, after transforms; empty: nothing. A sensor of coarse steps has a median absolute
+    /// deviation of 0, and the few windows of a young history say little.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub floors: Vec<f64>,
+}
+
+fn all() -> u32 {
+    1
+}
+
+fn is_all(every: &u32) -> bool {
+    *every == all()
 }
 
 impl Baseline {
-    /// Whether every number means something.
-    pub(crate) fn is_sound(&self) -> bool {
+    /// Whether every number means something for so many features.
+    pub(crate) fn is_sound(&self, features: usize) -> bool {
         let is_method_sound = match self.method {
             BaselineMethod::Robust => true,
             BaselineMethod::Ewma { half_life } => half_life.is_finite() && half_life > 0.0,
             BaselineMethod::Profile { period_us, near_us } => period_us > 0 && (0..period_us).contains(&near_us),
         };
-        is_method_sound && (2..=1 << 20).contains(&self.history) && (2..=self.history).contains(&self.rows_min)
+        let are_floors_sound = (self.floors.is_empty() || self.floors.len() == features)
+            && self.floors.iter().all(|floor| floor.is_finite() && *floor >= 0.0);
+        is_method_sound
+            && are_floors_sound
+            && (2..=1 << 20).contains(&self.history)
+            && (1..=1 << 20).contains(&self.every)
+            && (2..=self.history).contains(&self.rows_min)
     }
 }

@@ -26,7 +26,7 @@ pub enum Estimator {
     KMeans(Centers),
     /// A network whose one output is the logit of the probability that a row is an anomaly. `baseline` is the normal row, scaled.
     Classifier { network: Network, baseline: Vec<f64> },
-    /// Nothing that was trained: a window is compared with earlier ones of its key.
+    /// A window is compared with earlier ones of its key.
     Baseline(Baseline),
 }
 
@@ -83,7 +83,7 @@ pub enum EstimatorFault {
     NotAnAutoencoder { input: Vec<usize>, output: Vec<usize> },
     #[error("the network's output of shape {output:?} is not one number")]
     NotAClassifier { output: Vec<usize> },
-    #[error("its history, the least of it, or what it is compared with is out of range")]
+    #[error("its history, the least of it, its floors, or what it is compared with is out of range")]
     Baseline,
     #[error("a variance is zero, negative or not finite")]
     Variance,
@@ -137,7 +137,7 @@ impl Estimator {
             Estimator::Pca(subspace) => wanted(subspace.features(), "components"),
             Estimator::IsolationForest(forest) => wanted(forest.features(), "expected"),
             Estimator::KMeans(centers) => wanted(centers.features(), "centers"),
-            Estimator::Baseline(baseline) if !baseline.is_sound() => Err(EstimatorFault::Baseline),
+            Estimator::Baseline(baseline) if !baseline.is_sound(features) => Err(EstimatorFault::Baseline),
             Estimator::Baseline(_) => Ok(together),
         }
     }
@@ -187,7 +187,7 @@ impl Estimator {
                 (Description::IsolationForest { max_samples: forest.max_samples() }, forest.arrays())
             }
             Estimator::KMeans(centers) => (Description::KMeans, centers.arrays()),
-            Estimator::Baseline(baseline) => (Description::Baseline { baseline: *baseline }, Arrays::new()),
+            Estimator::Baseline(baseline) => (Description::Baseline { baseline: baseline.clone() }, Arrays::new()),
         }
     }
 }

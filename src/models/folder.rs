@@ -237,6 +237,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::models::baseline::{Baseline, BaselineMethod};
     use crate::models::centers::Centers;
     use crate::models::features::Derivation;
     use crate::models::forest::{Forest, ForestFault, Node, Split};
@@ -282,6 +283,13 @@ mod tests {
             Estimator::IsolationForest(Forest::new(vec![tree, vec![leaf(3)]], 3, vec![0.5, -0.0]).unwrap()),
             Estimator::KMeans(Centers::new(2, vec![0.0, 1.0, 2.0, 1.0 / 3.0]).unwrap()),
             Estimator::Classifier { network, baseline: vec![0.0, 1e-300] },
+            Estimator::Baseline(Baseline {
+                method: BaselineMethod::Ewma { half_life: 0.1 + 0.2 },
+                history: 70,
+                every: 30,
+                rows_min: 3,
+                floors: vec![1.0 / 3.0, 0.0],
+            }),
         ]
     }
 

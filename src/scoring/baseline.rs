@@ -1,5 +1,5 @@
-//! Scores without training: how many deviations a value is from where earlier windows of its key lay. The score of a window is that of
-//! the feature that is furthest off.
+//! How many deviations a value is from where earlier windows of its key lay. The score of a window is that of the feature that is
+//! furthest off.
 
 use crate::models::baseline::{Baseline, BaselineMethod};
 use crate::models::features::Feature;
@@ -27,29 +27,55 @@ struct Expected {
     deviation: f64,
 }
 
-/// The score of a window that begins at `start`, and why. `values` are its features', `earlier` those of windows before it, the newest
-/// first, both transformed already. None where no feature has enough of a past.
-pub(super) fn score(
+/// A feature of a row, and how far it is from where it was expected; transformed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Distance {
+    value: f64,
+    middle: f64,
+    /// How far it is off, and how far one deviation is, floors aside: above 0.
+    pub(crate) off: f64,
+    pub(crate) deviation: f64,
+    /// In deviations, floors counted.
+    deviations: f64,
+}
+
+/// What is said of a row that begins at `start`. `values` are its features', `earlier` those of windows before it, the newest first, both
+/// transformed already.
+pub(super) fn distances(
     baseline: &Baseline,
-    features: &[Feature],
     start: i64,
     values: &[f64],
     earlier: &[Vec<Earlier>],
-) -> Option<(f64, Vec<FeatureShare>)> {
-    let mut shares = Vec::with_capacity(features.len());
-    let mut score: Option<f64> = None;
-    for (place, (feature, value)) in features.iter().zip(values).enumerate() {
+) -> Vec<Option<Distance>> {
+    let of = |(place, value): (usize, &f64)| {
         let expected = if value.is_finite() { expected(baseline, start, &earlier[place]) } else { None };
-        let Some(Expected { middle, deviation }) = expected else { continue };
-        let off = ((value - middle).abs() / deviation).min(DEVIATIONS_MAX);
-        score = Some(score.map_or(off, |greatest| greatest.max(off)));
-        let (value, expected) = (feature.restored(*value), feature.restored(middle));
-        shares.push(FeatureShare { feature: place, value, expected, share: off * off });
+        let Expected { middle, deviation } = expected?;
+        let (value, off) = (*value, (value - middle).abs());
+        let deviations = deviations(off, deviation, baseline.floors.get(place).copied());
+        Some(Distance { value, middle, off, deviation, deviations })
+    };
+    values.iter().enumerate().map(of).collect()
+}
+
+/// How many deviations it is to what is `off` so far.
+pub(crate) fn deviations(off: f64, deviation: f64, floor: Option<f64>) -> f64 {
+    (off / deviation.max(floor.unwrap_or(0.0))).min(DEVIATIONS_MAX)
+}
+
+/// The score of a row, NaN where no feature has enough of a past, and why.
+pub(super) fn explained(features: &[Feature], distances: &[Option<Distance>]) -> (f64, Vec<FeatureShare>) {
+    let mut shares = Vec::with_capacity(features.len());
+    let mut score = f64::NAN;
+    for (place, (feature, distance)) in features.iter().zip(distances).enumerate() {
+        let Some(Distance { value, middle, deviations, .. }) = *distance else { continue };
+        score = score.max(deviations);
+        let (value, expected) = (feature.restored(value), feature.restored(middle));
+        shares.push(FeatureShare { feature: place, value, expected, share: deviations * deviations });
     }
     let total: f64 = shares.iter().map(|share| share.share).sum();
     shares.iter_mut().for_each(|share| share.share = if total > 0.0 { share.share / total } else { 0.0 });
     shares.sort_by(|a, b| b.share.total_cmp(&a.share).then(a.feature.cmp(&b.feature)));
-    score.map(|score| (score, shares))
+    (score, shares)
 }
 
 fn expected(baseline: &Baseline, start: i64, earlier: &[Earlier]) -> Option<Expected> {
@@ -125,9 +151,14 @@ mod tests {
     }
 
     fn scored(method: BaselineMethod, value: f64, past: &[f64]) -> Option<f64> {
-        let baseline = Baseline { method, history: 100, rows_min: 3 };
+        with_floors(method, Vec::new(), value, past)
+    }
+
+    fn with_floors(method: BaselineMethod, floors: Vec<f64>, value: f64, past: &[f64]) -> Option<f64> {
+        let baseline = Baseline { method, history: 100, every: 1, rows_min: 3, floors };
         let features = [Feature::of_field("a")];
-        score(&baseline, &features, 0, &[value], &[earlier(past)]).map(|(score, _)| score)
+        let distances = distances(&baseline, 0, &[value], &[earlier(past)]);
+        Some(explained(&features, &distances).0).filter(|score| !score.is_nan())
     }
 
     #[test]
@@ -142,6 +173,14 @@ mod tests {
     fn what_never_changed_is_far_off_as_soon_as_it_does_but_not_for_rounding() {
         assert_eq!(scored(BaselineMethod::Robust, 6.0, &[5.0; 4]), Some(DEVIATIONS_MAX));
         assert!(scored(BaselineMethod::Robust, 5.0 + 1e-12, &[5.0; 4]).unwrap() < 1.0);
+    }
+
+    #[test]
+    fn a_deviation_counts_as_its_floor_where_it_is_less_and_as_itself_where_it_is_more() {
+        let score = |floor, past: &[f64]| with_floors(BaselineMethod::Robust, vec![floor], 8.0, past);
+        assert_eq!(score(2.0, &[4.0; 5]), Some(2.0));
+        let spread = [3.0, 4.0, 5.0, 4.0, 3.0];
+        assert_eq!(score(0.5, &spread), scored(BaselineMethod::Robust, 8.0, &spread));
     }
 
     #[test]
@@ -162,10 +201,11 @@ mod tests {
 
     #[test]
     fn the_feature_that_is_furthest_off_is_named_first_in_its_own_units() {
-        let baseline = Baseline { method: BaselineMethod::Robust, history: 10, rows_min: 3 };
+        let (method, floors) = (BaselineMethod::Robust, Vec::new());
+        let baseline = Baseline { method, history: 10, every: 1, rows_min: 3, floors };
         let features = [Feature::of_field("a"), Feature::of_field("b")];
         let past = [earlier(&[1.0, 2.0, 3.0]), earlier(&[10.0, 20.0, 30.0])];
-        let (_, why) = score(&baseline, &features, 0, &[2.5, 90.0], &past).unwrap();
+        let (_, why) = explained(&features, &distances(&baseline, 0, &[2.5, 90.0], &past));
         assert_eq!((why[0].feature, why[0].value, why[0].expected), (1, 90.0, 20.0));
     }
 }

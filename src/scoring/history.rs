@@ -30,8 +30,8 @@ const BATCH_ROWS_MAX: usize = 8192;
 pub enum Reach {
     /// On so many windows right before the scored one, whose corrections change its score.
     Preceding(u32),
-    /// On so many windows that were final before the scored one began.
-    Final(u32),
+    /// On so many windows that were final before the scored one began, of which one in `every` counts.
+    Final { windows: u32, every: u32 },
 }
 
 impl Reach {
@@ -39,9 +39,40 @@ impl Reach {
     fn kept(self, timing: WindowTiming) -> i64 {
         match self {
             Reach::Preceding(windows) => i64::from(windows),
-            Reach::Final(windows) => i64::from(windows) + (timing.lateness + timing.size) / timing.slide + 1,
+            Reach::Final { windows, every } => {
+                i64::from(windows) * i64::from(every) + (timing.lateness + timing.size) / timing.slide + 1
+            }
         }
     }
+
+    /// Whether a window that begins at `start` is compared with one that began at `earlier`.
+    ///
+    /// One that was final before it began is corrected after it was told only where a silent partition, which holds no window back, speaks
+    /// again.
+    fn looks_back(self, timing: WindowTiming, start: i64, earlier: i64) -> bool {
+        match self {
+            Reach::Preceding(windows) => start - earlier <= i64::from(windows) * timing.slide,
+            Reach::Final { windows, every } => {
+                let last = timing.last_final(start);
+                let span = i64::from(windows) * i64::from(every) * timing.slide;
+                earlier <= last && earlier > last - span && counts(timing, every, earlier)
+            }
+        }
+    }
+
+    /// Whether a window that began at `start` may still be looked back on where those up to `final_up_to` are final.
+    fn may_need(self, timing: WindowTiming, start: i64, final_up_to: i64) -> bool {
+        let is_near = start > final_up_to.saturating_sub(self.kept(timing).saturating_mul(timing.slide));
+        match self {
+            Reach::Preceding(_) => is_near,
+            Reach::Final { every, .. } => is_near && counts(timing, every, start),
+        }
+    }
+}
+
+/// Whether a window is one of those, one in `every`, that are compared with: by its time alone, so that all keys and all runs agree.
+fn counts(timing: WindowTiming, every: u32, start: i64) -> bool {
+    start.div_euclid(timing.slide).rem_euclid(i64::from(every)) == 0
 }
 
 /// The group of a row, as bytes that are equal where groups are.
@@ -68,12 +99,7 @@ struct Place {
 #[derive(Debug)]
 pub struct History {
     timing: WindowTiming,
-    /// Windows right after a corrected one whose scores it changes.
-    followed: i64,
-    /// Windows that are looked back on when they are final.
-    finals: i64,
-    /// Windows before one that is not final which are remembered.
-    kept: i64,
+    reaches: Vec<Reach>,
     schema: SchemaRef,
     by: Range<usize>,
     revision: usize,
@@ -104,24 +130,9 @@ impl History {
         let fields = rows.fields()[by.clone()].iter().map(|field| SortField::new(field.data_type().clone()));
         let converter = RowConverter::new(fields.collect())
             .map_err(|_| ScoringError::NotRows { detector: String::new(), column: "key" })?;
-        let most =
-            |windows: fn(&Reach) -> Option<u32>| i64::from(reaches.iter().filter_map(windows).max().unwrap_or(0));
-        let followed = most(|reach| if let Reach::Preceding(windows) = reach { Some(*windows) } else { None });
-        let finals = most(|reach| if let Reach::Final(windows) = reach { Some(*windows) } else { None });
-        let kept = reaches.iter().map(|reach| reach.kept(timing)).max().unwrap_or(0);
         let (windows, changed) = (BTreeMap::new(), BTreeSet::new());
-        Ok(History {
-            timing,
-            followed,
-            finals,
-            kept,
-            schema: Arc::clone(rows),
-            by,
-            revision,
-            converter,
-            windows,
-            changed,
-        })
+        let (schema, reaches) = (Arc::clone(rows), reaches.to_vec());
+        Ok(History { timing, reaches, schema, by, revision, converter, windows, changed })
     }
 
     /// Remembers rows as they come from the window.
@@ -165,21 +176,18 @@ impl History {
     }
 
     /// Whether a window's score depends on an earlier one.
-    ///
-    /// One that was final before it began is corrected after it was told only where a silent partition, which holds no window back, speaks
-    /// again.
     fn looks_back(&self, start: i64, earlier: i64) -> bool {
-        let WindowTiming { slide, .. } = self.timing;
-        let last_final = self.timing.last_final(start);
-        let is_near = start - earlier <= self.followed * slide;
-        is_near || (earlier <= last_final && earlier > last_final - self.finals * slide)
+        self.reaches.iter().any(|reach| reach.looks_back(self.timing, start, earlier))
+    }
+
+    /// Windows before one that is not final which are remembered.
+    fn kept(&self) -> i64 {
+        self.reaches.iter().map(|reach| reach.kept(self.timing)).max().unwrap_or(0)
     }
 
     /// No window that begins later depends on this one.
     fn last_follower(&self, start: i64) -> i64 {
-        let WindowTiming { size, slide, lateness } = self.timing;
-        let far = if self.finals > 0 { size + lateness + self.finals * slide } else { 0 };
-        start + far.max(self.followed * slide)
+        start.saturating_add(self.kept().saturating_mul(self.timing.slide))
     }
 
     /// Rows with their next revisions.
@@ -236,9 +244,14 @@ impl History {
 
     /// Forgets what no window looks back on that is not final where everything up to `retained` has come.
     pub fn forget(&mut self, retained: i64) {
-        let first_open = self.timing.last_final(retained);
-        let kept_from = first_open.saturating_sub(self.kept.saturating_mul(self.timing.slide));
+        let final_up_to = self.timing.last_final(retained);
+        let kept_from = final_up_to.saturating_sub(self.kept().saturating_mul(self.timing.slide));
         self.windows = self.windows.split_off(&kept_from);
+        let (timing, reaches) = (self.timing, &self.reaches);
+        if reaches.iter().any(|reach| matches!(reach, Reach::Final { every, .. } if *every > 1)) {
+            let may_need = |start| reaches.iter().any(|reach| reach.may_need(timing, start, final_up_to));
+            self.windows.retain(|start, _| *start > final_up_to || may_need(*start));
+        }
     }
 
     pub fn timing(&self) -> WindowTiming {
@@ -316,11 +329,14 @@ impl<'a> Past<'a> {
         self.at(self.start - windows * self.history.timing.slide)
     }
 
-    /// The rows of this group in the last `windows` windows that begin at or before `start`, the newest first.
-    pub fn up_to(&self, start: i64, windows: i64) -> impl Iterator<Item = (i64, &'a RecordBatch, usize)> {
-        let first = start.saturating_sub(windows.saturating_mul(self.history.timing.slide)).saturating_add(1);
+    /// The rows of this group in the last `windows` of the windows that begin at or before `start`, one in `every` counted, the newest first.
+    pub fn up_to(&self, start: i64, windows: u32, every: u32) -> impl Iterator<Item = (i64, &'a RecordBatch, usize)> {
+        let timing = self.history.timing;
+        let span = (i64::from(windows) * i64::from(every)).saturating_mul(timing.slide);
+        let first = start.saturating_sub(span).saturating_add(1);
         let windows = self.history.windows.range(first.min(start)..=start).rev();
-        windows.filter_map(|(start, window)| {
+        let counted = windows.filter(move |(start, _)| counts(timing, every, **start));
+        counted.filter_map(|(start, window)| {
             let place = window.rows.get(self.key)?;
             Some((*start, &window.batches[place.batch], place.row))
         })
@@ -332,3 +348,7 @@ impl<'a> Past<'a> {
         Some((&window.batches[place.batch], place.row))
     }
 }
+
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod tests;

@@ -8,6 +8,7 @@ use std::iter;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 
+use crate::models::baseline::Baseline;
 use crate::models::features::Feature;
 use crate::scoring::baseline::Earlier;
 use crate::scoring::columns::FeatureColumn;
@@ -87,17 +88,17 @@ pub(super) fn starts(rows: &RecordBatch) -> &[i64] {
     rows.column(WINDOW_START).as_primitive::<TimestampMicrosecondType>().values()
 }
 
-/// The values that each feature had in the last `history` windows that begin at or before `last`, transformed, the newest first.
+/// The values that each feature had in the windows up to `last` that `baseline` compares with, transformed, the newest first.
 pub(super) fn earlier(
     columns: &[FeatureColumn],
     features: &[Feature],
     past: &Past<'_>,
     last: i64,
-    history: i64,
+    baseline: &Baseline,
 ) -> Vec<Vec<Earlier>> {
     let mut earlier = vec![Vec::new(); columns.len()];
     let mut cells = vec![0.0; columns.len()];
-    for (start, batch, row) in past.up_to(last, history) {
+    for (start, batch, row) in past.up_to(last, baseline.history, baseline.every) {
         read_row(columns, batch, row, &mut cells);
         for ((cell, feature), earlier) in cells.iter().zip(features).zip(&mut earlier) {
             if cell.is_finite() {

@@ -3,9 +3,10 @@
 //! Promise: a row's score has the same bits in any batch, at any place, on any worker, with vector instructions or without.
 
 pub mod anomalies;
-mod baseline;
+pub(crate) mod baseline;
 pub mod cleared;
 pub(crate) mod columns;
+pub(crate) mod compared;
 pub mod detector;
 pub(crate) mod estimators;
 pub mod history;

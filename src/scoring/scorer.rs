@@ -19,9 +19,10 @@ use crate::models::features::Feature;
 use crate::models::model::RegisteredModel;
 use crate::scoring::anomalies::{self, Anomaly, Finder, Place};
 use crate::scoring::columns::{ColumnFault, FeatureColumn};
+use crate::scoring::compared::{self, Compared};
 use crate::scoring::detector::{Detector, has_clusters};
 use crate::scoring::history::{History, Reach};
-use crate::scoring::judge::{Baselined, Judged, Rows};
+use crate::scoring::judge::{Judged, Rows};
 use crate::scoring::look_back::Gather;
 
 /// Places in a window row; the group's columns follow from `FIRST_BY` up to `count`.
@@ -117,7 +118,7 @@ struct Scores {
 impl Engine {
     fn reach(&self, gather: &Gather) -> Option<Reach> {
         match self {
-            Engine::Baseline(baseline) => Some(Reach::Final(baseline.history)),
+            Engine::Baseline(baseline) => Some(compared::reach(baseline)),
             Engine::Detector(_) => gather.reach(),
         }
     }
@@ -128,7 +129,7 @@ impl Scorer {
     pub fn new(spec: &DetectorSpec, model: Arc<RegisteredModel>, input: &Schema) -> Result<Scorer, ScoringError> {
         let (detector, version) = (spec.name.clone(), model.version.to_string());
         let engine = match model.model.estimator() {
-            Estimator::Baseline(baseline) => Engine::Baseline(*baseline),
+            Estimator::Baseline(baseline) => Engine::Baseline(baseline.clone()),
             _ => Engine::Detector(Box::new(Detector::new(Arc::new(model.model.clone())))),
         };
         let gather = Gather { columns: columns_of(spec, &model, input)?, steps: model.model.layout().rows() };
@@ -218,7 +219,7 @@ impl Scorer {
             }
             Engine::Baseline(baseline) => {
                 let (columns, features) = (gather.columns.as_slice(), features.as_slice());
-                Baselined { baseline, batch, columns, features, history, threshold: *threshold }.each(&mut judged);
+                Compared { baseline, batch, columns, features, history }.judge(*threshold, &mut judged);
             }
         }
         let unscored = judged.iter().filter(|one| !one.score.is_finite()).count();

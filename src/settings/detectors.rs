@@ -81,24 +81,24 @@ pub(super) fn read(root: &Reader<'_>, fields: Option<&Fields>, windows: &mut [Wi
     detectors
 }
 
-/// The model's folder. A detector that is not trained has none, and looks back on windows.
+/// The model's folder. A detector that compares with earlier windows needs none.
 fn model(
     reader: &Reader<'_>,
     training: &TrainingSpec,
     input: Option<&DetectorInput>,
     name: Option<&str>,
 ) -> Option<String> {
-    if !matches!(training.method, Method::Baseline { .. }) {
+    let Method::Baseline { threshold, .. } = training.method else {
         return reader.required("model", "\"models/iomt\"", text);
-    }
-    if reader.node("model").is_some() {
-        reader.fault("model", Wrong::new("a detector of this kind has no model", "take it out"));
-    }
+    };
     if input == Some(&DetectorInput::Events) {
         let problem = "a detector of this kind compares a window with earlier ones of its key";
         reader.fault("on", Wrong::new(problem, "name a window"));
     }
-    name.map(str::to_owned)
+    match threshold {
+        Some(_) => name.map(str::to_owned),
+        None => reader.required("model", "\"models/usual\"", text),
+    }
 }
 
 fn input(reader: &Reader<'_>, on: String, windows: &[Window]) -> Option<DetectorInput> {

@@ -78,18 +78,27 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn baseline(detector: &Reader<'_>, method: BaselineMethod) -> Method {
-    let count = |name, default: u32| {
-        let value = detector.optional(name, integer_in(2, 1 << 20)).and_then(|value| u32::try_from(value).ok());
+    let count = |name, least, default: u32| {
+        let value = detector.optional(name, integer_in(least, 1 << 20)).and_then(|value| u32::try_from(value).ok());
         value.unwrap_or(default)
     };
-    let history = count("history", 100);
-    let rows_min = count("history_min", 10.min(history));
+    let history = count("history", 2, 100);
+    let rows_min = count("history_min", 2, 10.min(history));
+    let every = count("every", 1, 1);
     if rows_min > history {
         let wrong = Wrong::new(format!("it is more than the history of {history} windows"), "write a smaller number");
         detector.fault("history_min", wrong);
     }
-    let threshold = detector.or("threshold", 6.0, number_in(0.1, 1e6));
-    Method::Baseline { baseline: Baseline { method, history, rows_min }, threshold }
+    let threshold = detector.optional("threshold", number_in(0.1, 1e6));
+    let baseline = Baseline { method, history, every, rows_min, floors: Vec::new() };
+    if detector.node("model").is_none() {
+        return Method::Baseline { baseline, threshold: Some(threshold.unwrap_or(6.0)) };
+    }
+    if threshold.is_some() {
+        let problem = "a detector with a model has the threshold that `train` found";
+        detector.fault("threshold", Wrong::new(problem, "take it out, or take out `model`"));
+    }
+    Method::Baseline { baseline, threshold: None }
 }
 
 fn architecture(detector: &Reader<'_>, kind: NetworkKind) -> Architecture {

@@ -57,6 +57,7 @@ fn training(reader: &Reader<'_>, spec: TrainingSpec, rows: &Rows<'_>) -> Trainin
         deviation_floor: reader.or("deviation_floor", spec.deviation_floor, number_in(0.0, 1e12)),
         method: with_floor(reader, spec.method),
         validation: reader.or("validation", spec.validation, number_in(0.01, 0.9)),
+        rows_min: reader.optional("rows_min", integer_in(10, 1 << 30)).map_or(spec.rows_min, i64::unsigned_abs),
         epochs_max: count("epochs", spec.epochs_max, 100_000),
         batch_rows: reader.optional("batch", integer_in(1, 65_536)).map(|rows| rows.unsigned_abs() as usize),
         learning_rate: reader.or("learning_rate", spec.learning_rate, number_in(1e-8, 1.0)),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::models::estimator::Estimator;
 use crate::models::model::Model;
+use crate::scoring::baseline::deviations;
 use crate::scoring::detector::Detector;
 use crate::training::dataset::Dataset;
 use crate::training::error::TrainingError;
@@ -52,10 +54,10 @@ pub(super) fn calibrate(
     rule: ThresholdRule,
     watch: &mut Watch<'_>,
 ) -> Result<Calibration, TrainingError> {
-    let mut detector = Detector::new(Arc::new(model.clone()));
+    let mut detector = scores_of(model);
     let mut scores = Rows::new(1, SCORES_IN_MEMORY);
     let mut sum = 0.0;
-    each_score(&mut detector, &mut data.validation, watch, |score| {
+    each_score(&mut *detector, &mut data.validation, watch, |score| {
         if !score.is_finite() {
             return Ok(());
         }
@@ -82,7 +84,7 @@ pub(super) fn calibrate(
     let mean = sum / scores.len() as f64;
     let mut share = |rows: &mut Rows<f64>| {
         let mut above = 0u64;
-        each_score(&mut detector, rows, watch, |score| {
+        each_score(&mut *detector, rows, watch, |score| {
             above += u64::from(score > threshold);
             Ok(())
         })?;
@@ -140,8 +142,28 @@ fn threshold(rule: ThresholdRule, promised: f64, scores: &mut Rows<i64>) -> Resu
     Ok(tail.exceeded_by(promised))
 }
 
+/// Scores of rows of a dataset that lie one after the other.
+type ScoresOf = dyn FnMut(&[f64]) -> Vec<f64>;
+
+fn scores_of(model: &Model) -> Box<ScoresOf> {
+    if let Estimator::Baseline(baseline) = model.estimator() {
+        let (floors, features) = (baseline.floors.clone(), model.features().len());
+        return Box::new(move |rows| rows.chunks_exact(2 * features).map(|row| furthest(row, &floors)).collect());
+    }
+    let mut detector = Detector::new(Arc::new(model.clone()));
+    Box::new(move |rows| detector.score(rows))
+}
+
+/// The score of a row whose features are so far off, each followed by its deviation.
+fn furthest(row: &[f64], floors: &[f64]) -> f64 {
+    let (pairs, _) = row.as_chunks::<2>();
+    let known = pairs.iter().enumerate().filter(|(_, [off, _])| !off.is_nan());
+    let deviations = known.map(|(place, [off, deviation])| deviations(*off, *deviation, floors.get(place).copied()));
+    deviations.fold(f64::NAN, f64::max)
+}
+
 fn each_score(
-    detector: &mut Detector,
+    detector: &mut ScoresOf,
     rows: &mut Rows<f64>,
     watch: &mut Watch<'_>,
     mut each: impl FnMut(f64) -> Result<(), TrainingError>,
@@ -150,7 +172,7 @@ fn each_score(
     for from in (0..rows.len()).step_by(READ_ROWS as usize) {
         raw.clear();
         rows.read(from, READ_ROWS, &mut raw)?;
-        for score in detector.score(&raw) {
+        for score in detector(&raw) {
             each(score)?;
         }
         watch.tell(News::Scored { rows: (from + READ_ROWS).min(rows.len()) })?;

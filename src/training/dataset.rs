@@ -3,6 +3,7 @@
 //! Promise: exactly the last share in time is the validation part, also where times are equal (then what was read later is later); the
 //! scaler sees nothing of it.
 
+use crate::models::features::Scaler;
 use crate::models::preparation::Preparation;
 use crate::training::error::TrainingError;
 use crate::training::input::{Input, InputSpec, times};
@@ -14,11 +15,9 @@ use crate::training::spec::TrainingSpec;
 use crate::training::store::Rows;
 use crate::training::train::{News, Watch};
 
-/// Fewer rows than this say nothing about anything.
-const ROWS_MIN: u64 = 50;
 const READ_ROWS: u64 = 4096;
 
-/// What a detector is trained with. Raw values; missing ones are NaN.
+/// What a detector is trained with: what its selection reads of each row. Missing values are NaN.
 pub(super) struct Dataset {
     pub(super) preparation: Preparation,
     pub(super) training: Rows<f64>,
@@ -27,6 +26,8 @@ pub(super) struct Dataset {
     /// Rows that did not meet the condition.
     pub(super) passed_over: u64,
     pub(super) cut_off: u64,
+    /// Windows with too few before them to be compared with.
+    pub(super) without_past: u64,
     /// The first time of the training part, of the validation part, and the last time of all.
     pub(super) span: [i64; 3],
 }
@@ -38,6 +39,7 @@ struct Gathered {
     counts: Counts,
     passed_over: u64,
     cut_off: u64,
+    without_past: u64,
 }
 
 /// Reads the recording once.
@@ -52,10 +54,10 @@ pub(super) fn gather(
     let mut gathered = read(spec, input, recording, &selection, watch)?;
     let rows = gathered.values.len();
     let validation = ((rows as f64 * spec.validation).round() as u64).clamp(1, rows.saturating_sub(1).max(1));
-    if rows < ROWS_MIN {
+    if rows < spec.rows_min {
         return Err(TrainingError::TooFewRows {
             usable: rows,
-            wanted: ROWS_MIN,
+            wanted: spec.rows_min,
             events: gathered.counts.accepted,
             rejected: gathered.counts.rejected,
             passed_over: gathered.passed_over,
@@ -78,10 +80,11 @@ fn read(
     watch: &mut Watch<'_>,
 ) -> Result<Gathered, TrainingError> {
     let mut input = Input::open(input, recording, selection.reach().as_slice())?;
-    let width = selection.features().len();
+    let width = selection.width();
     let memory = memory_rows(spec, width);
     let (mut times_kept, mut values_kept) = (Rows::new(1, memory), Rows::new(width, memory));
-    let (mut passed_over, mut cut_off, mut values) = (0, 0, Vec::new());
+    let (mut passed_over, mut cut_off, mut without_past, mut values) = (0, 0, 0, Vec::new());
+    let is_compared = selection.compared().is_some();
     while let Some(rows) = input.next()? {
         selection.read(&rows, input.history(), &mut values);
         let chosen = selection.chosen(&rows);
@@ -95,12 +98,17 @@ fn read(
                 cut_off += 1;
                 continue;
             }
+            if is_compared && values.iter().all(|value| value.is_nan()) {
+                without_past += 1;
+                continue;
+            }
             times_kept.push(&[*time])?;
             values_kept.push(values)?;
         }
         watch.tell(News::Read { rows: values_kept.len(), counts: input.counts() })?;
     }
-    Ok(Gathered { times: times_kept, values: values_kept, counts: input.counts(), passed_over, cut_off })
+    let (times, values, counts) = (times_kept, values_kept, input.counts());
+    Ok(Gathered { times, values, counts, passed_over, cut_off, without_past })
 }
 
 /// The first `training_rows` in time, and the others.
@@ -145,10 +153,13 @@ fn split(
         }
         Ok(())
     })?;
-    let preparation = preparation(spec, selection.features(), &mut training)?;
-    let Gathered { counts, passed_over, cut_off, .. } = *gathered;
+    let preparation = match selection.compared() {
+        Some(features) => Preparation::new(features.to_vec(), Scaler::None),
+        None => preparation(spec, selection.features(), &mut training)?,
+    };
+    let Gathered { counts, passed_over, cut_off, without_past, .. } = *gathered;
     let span = [first, boundary, last];
-    Ok(Dataset { preparation, training, validation, counts, passed_over, cut_off, span })
+    Ok(Dataset { preparation, training, validation, counts, passed_over, cut_off, without_past, span })
 }
 
 fn for_each_block(rows: u64, mut each: impl FnMut(u64) -> Result<(), TrainingError>) -> Result<(), TrainingError> {

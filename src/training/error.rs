@@ -44,7 +44,9 @@ pub enum TrainingError {
     Compute(#[from] candle_core::Error),
     #[error("the weights are no network")]
     Network(#[from] NetworkFault),
-    #[error("a detector of this kind is not trained: it compares each window with earlier ones of its key")]
+    #[error(
+        "a detector of this kind is not trained without a `model`: it compares each window with earlier ones of its key"
+    )]
     Untrained,
     #[error("what was trained cannot compute a score")]
     Estimator(#[from] EstimatorFault),

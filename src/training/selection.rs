@@ -4,13 +4,16 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema, UInt32Type};
 
 use crate::domain::schema::{Constant, EventSchema, FIRST_FIELD, KeySource, TimeSource};
+use crate::models::baseline::Baseline;
 use crate::models::features::Feature;
 use crate::scoring::columns::{ColumnFault, FeatureColumn};
+use crate::scoring::compared::{Compared, reach};
 use crate::scoring::history::{History, Reach};
 use crate::scoring::look_back::Gather;
 use crate::training::error::TrainingError;
 use crate::training::input::InputSpec;
-use crate::training::spec::{Condition, FeatureSpec, TrainingSpec};
+use crate::training::spec::{Condition, FeatureSpec, Method, TrainingSpec};
+use crate::training::untrained::compared_features;
 
 /// Columns of windows that tell which window it is, not what happened in it.
 const OF_WINDOWS: [&str; 3] = ["window_start", "window_end", "revision"];
@@ -21,6 +24,8 @@ pub(super) struct Selection {
     features: Vec<FeatureSpec>,
     gather: Gather,
     condition: Option<(usize, Constant)>,
+    /// Where rows are compared with earlier ones: how, and by what.
+    compared: Option<(Baseline, Vec<Feature>)>,
 }
 
 impl Selection {
@@ -47,21 +52,45 @@ impl Selection {
             return Err(TrainingError::NoFeatures);
         }
         let columns = features.iter().map(|feature| find(feature, schema)).collect::<Result<_, _>>()?;
-        Ok(Selection { features, gather: Gather { columns, steps: 1 }, condition })
+        let compared = match &spec.method {
+            Method::Baseline { baseline, .. } => Some((baseline.clone(), compared_features(spec, &features))),
+            _ => None,
+        };
+        Ok(Selection { features, gather: Gather { columns, steps: 1 }, condition, compared })
     }
 
     pub(super) fn features(&self) -> &[FeatureSpec] {
         &self.features
     }
 
-    /// How far back the features look, if at all.
-    pub(super) fn reach(&self) -> Option<Reach> {
-        self.gather.reach()
+    /// The features of a model whose rows are compared with earlier ones.
+    pub(super) fn compared(&self) -> Option<&[Feature]> {
+        self.compared.as_ref().map(|(_, features)| features.as_slice())
     }
 
-    /// Writes the features of all rows, one row after the other; NaN where a value is missing.
+    /// Numbers that `read` writes of a row.
+    pub(super) fn width(&self) -> usize {
+        self.features.len() * if self.compared.is_some() { 2 } else { 1 }
+    }
+
+    /// How far back the rows look, if at all.
+    pub(super) fn reach(&self) -> Option<Reach> {
+        self.compared.as_ref().map(|(baseline, _)| reach(baseline)).or_else(|| self.gather.reach())
+    }
+
+    /// Writes the features of all rows, one row after the other; NaN where a value is missing. Of rows that are compared with earlier ones,
+    /// how far each feature is off, and how far one deviation is.
     pub(super) fn read(&self, rows: &RecordBatch, history: Option<&History>, values: &mut Vec<f64>) {
         values.clear();
+        if let Some((baseline, features)) = &self.compared {
+            let compared = Compared { baseline, batch: rows, columns: &self.gather.columns, features, history };
+            compared.each(|distances| {
+                for distance in distances {
+                    values.extend(distance.map_or([f64::NAN; 2], |distance| [distance.off, distance.deviation]));
+                }
+            });
+            return;
+        }
         values.resize(rows.num_rows() * self.features.len(), f64::NAN);
         self.gather.fill(rows, (0, rows.num_rows()), history, values);
     }

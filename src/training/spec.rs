@@ -16,10 +16,12 @@ pub struct TrainingSpec {
     /// What is done to the features that say nothing of their own.
     pub transforms: Vec<TransformSpec>,
     pub scaling: Scaling,
-    /// A feature's deviation, or range, counts as at least this when it is scaled.
+    /// A feature's deviation, or range, counts as at least this when it is scaled, or told from what is usual.
     pub deviation_floor: f64,
     /// The share of the rows, the last in time, that the model is judged and calibrated by. Above 0 and below 1.
     pub validation: f64,
+    /// Fewer rows than this are refused: they say little about anything. At least 2.
+    pub rows_min: u64,
     pub epochs_max: usize,
     /// Rows between two steps of the weights; none: 256, fewer where the training part is small.
     pub batch_rows: Option<usize>,
@@ -43,6 +45,7 @@ impl Default for TrainingSpec {
             scaling: Scaling::Standard,
             deviation_floor: 0.0,
             validation: 0.2,
+            rows_min: 50,
             epochs_max: 100,
             batch_rows: None,
             learning_rate: 0.001,
@@ -81,11 +84,11 @@ pub enum Method {
     KMeans {
         clusters: usize,
     },
-    /// Nothing: the model is what the configuration says.
+    /// Floors under the deviations from earlier windows.
     Baseline {
         baseline: Baseline,
-        /// Deviations beyond which a window is an anomaly.
-        threshold: f64,
+        /// Deviations beyond which a window is an anomaly. Where it is given nothing is trained: the model is what the configuration says.
+        threshold: Option<f64>,
     },
 }
 

@@ -34,6 +34,8 @@ pub struct Account {
     pub passed_over: u64,
     /// Windows that the recording cuts off at its ends.
     pub cut_off: u64,
+    /// Windows with too few before them to be compared with.
+    pub without_past: u64,
     /// Of the training part's first row, of the validation part's first, and of the last; RFC 3339.
     pub from: String,
     pub validation_from: String,
@@ -157,6 +159,7 @@ fn account(spec: &TrainingSpec, fitted: Fitted, data: &Dataset, calibration: Cal
         too_late: data.counts.too_late,
         passed_over: data.passed_over,
         cut_off: data.cut_off,
+        without_past: data.without_past,
         from,
         validation_from,
         to,

@@ -131,7 +131,7 @@ pub fn model(detector: usize, version: u32) -> Arc<RegisteredModel> {
 /// Versions differ in weights and threshold.
 fn made(detector: usize, version: u32, fields: &[&str]) -> Arc<RegisteredModel> {
     let threshold = [40.0, 25.0, 30.0, 3.0][detector] * (1.0 + f64::from(version - 1) / 4.0);
-    let baseline = Baseline { method: BaselineMethod::Robust, history: 4, rows_min: 2 };
+    let baseline = Baseline { method: BaselineMethod::Robust, history: 4, every: 2, rows_min: 2, floors: Vec::new() };
     let estimator = match detector {
         2 => almost_nothing(vec![3, fields.len()], version),
         3 => Estimator::Baseline(baseline),

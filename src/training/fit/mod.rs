@@ -1,6 +1,7 @@
 //! From prepared rows to what computes a score, one file for each method.
 
 mod autoencoder;
+mod baseline;
 mod forest;
 mod k_means;
 mod pca;
@@ -53,7 +54,10 @@ pub(super) fn fit(spec: &TrainingSpec, data: &mut Dataset, watch: &mut Watch<'_>
         Method::IsolationForest { trees, sample_rows } => {
             forest::fit(*trees, *sample_rows, spec.seed, data, watch).map(at_once)
         }
-        Method::Baseline { .. } => Err(TrainingError::Untrained),
+        Method::Baseline { threshold: Some(_), .. } => Err(TrainingError::Untrained),
+        Method::Baseline { baseline, threshold: None } => {
+            baseline::fit(baseline, spec.deviation_floor, data).map(at_once)
+        }
         Method::KMeans { clusters } => k_means::fit(*clusters, spec.seed, data, watch).map(at_once),
     }
 }
