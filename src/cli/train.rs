@@ -92,11 +92,13 @@ fn as_text(section: &DetectorSection, version: &ModelVersion, trained: &Trained)
     let mut line = |what: &str, words: String| {
         let _ = writeln!(text, "  {what:<12}{words}");
     };
-    line("detector", method(&section.training.method, features.len()));
+    let steps =
+        if account.sequence > 1 { format!(", sequences of {} windows", account.sequence) } else { String::new() };
+    line("detector", method(&section.training.method, features.len()) + &steps);
     line("features", format!("{}: {}", features.len(), features.join(", ")));
     let (train, judge) = (HumanCount(*training_rows), HumanCount(*validation_rows));
     line(
-        "rows",
+        if account.sequence > 1 { "sequences" } else { "rows" },
         format!(
             "{train} to train on from {}, {judge} to judge by from {} to {}",
             account.from, account.validation_from, account.to

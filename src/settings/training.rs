@@ -58,6 +58,7 @@ fn training(reader: &Reader<'_>, spec: TrainingSpec, rows: &Rows<'_>) -> Trainin
         method: with_floor(reader, spec.method),
         validation: reader.or("validation", spec.validation, number_in(0.01, 0.9)),
         epochs_max: count("epochs", spec.epochs_max, 100_000),
+        epoch_rows: reader.optional("epoch_rows", integer_in(1, i64::MAX)).map(i64::unsigned_abs),
         batch_rows: reader.optional("batch", integer_in(1, 65_536)).map(|rows| rows.unsigned_abs() as usize),
         learning_rate: reader.or("learning_rate", spec.learning_rate, number_in(1e-8, 1.0)),
         patience: count("patience", spec.patience, 100_000),

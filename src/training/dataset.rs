@@ -1,15 +1,18 @@
 //! Rows to train on and rows to judge by, split by time, with the scaler that the first gave.
 //!
-//! Promise: exactly the last share in time is the validation part, also where times are equal (then what was read later is later); the
-//! scaler sees nothing of it.
+//! Promise: exactly the last share in time is the validation part, also where times are equal (then what was read later is later; where
+//! sequences are trained on, windows of one time are of one part); the scaler sees nothing of it.
 
 use crate::models::preparation::Preparation;
 use crate::training::error::TrainingError;
 use crate::training::input::{Input, InputSpec, times};
+use crate::training::keys::Keys;
 use crate::training::order;
 use crate::training::prepare::preparation;
 use crate::training::recording::{Counts, RecordingSpec};
+use crate::training::samples::Samples;
 use crate::training::selection::Selection;
+use crate::training::sequences::{self, Cut, Keyed};
 use crate::training::spec::TrainingSpec;
 use crate::training::store::Rows;
 use crate::training::train::{News, Watch};
@@ -21,19 +24,23 @@ const READ_ROWS: u64 = 4096;
 /// What a detector is trained with. Raw values; missing ones are NaN.
 pub(super) struct Dataset {
     pub(super) preparation: Preparation,
-    pub(super) training: Rows<f64>,
-    pub(super) validation: Rows<f64>,
+    pub(super) training: Samples,
+    pub(super) validation: Samples,
     pub(super) counts: Counts,
     /// Rows that did not meet the condition.
     pub(super) passed_over: u64,
     pub(super) cut_off: u64,
     /// The first time of the training part, of the validation part, and the last time of all.
     pub(super) span: [i64; 3],
+    /// From a sample's first row to its last, in microseconds.
+    pub(super) sample_us: i64,
 }
 
 /// Everything that was read, in the order it came.
 struct Gathered {
     times: Rows<i64>,
+    /// The numbers of their keys; empty where each row stands for itself.
+    keys: Rows<i64>,
     values: Rows<f64>,
     counts: Counts,
     passed_over: u64,
@@ -62,12 +69,18 @@ pub(super) fn gather(
             cut_off: gathered.cut_off,
         });
     }
-    split(spec, &selection, &mut gathered, rows - validation)
+    match input {
+        InputSpec::Windows(window) if spec.steps > 1 => {
+            split_sequences(spec, &selection, window.timing().slide, &mut gathered, rows - validation)
+        }
+        _ => split(spec, &selection, &mut gathered, rows - validation),
+    }
 }
 
 /// How many rows of so many numbers each of two copies may hold in memory.
 fn memory_rows(spec: &TrainingSpec, width: usize) -> u64 {
-    spec.memory_bytes / (8 + 16 * width as u64)
+    let of_key = if spec.steps > 1 { 8 } else { 0 };
+    spec.memory_bytes / (8 + of_key + 16 * width as u64)
 }
 
 fn read(
@@ -81,11 +94,13 @@ fn read(
     let width = selection.features().len();
     let memory = memory_rows(spec, width);
     let (mut times_kept, mut values_kept) = (Rows::new(1, memory), Rows::new(width, memory));
+    let (mut keys, mut keys_kept) = (Keys::default(), Rows::new(1, memory));
     let (mut passed_over, mut cut_off, mut values) = (0, 0, Vec::new());
     while let Some(rows) = input.next()? {
         selection.read(&rows, input.history(), &mut values);
         let chosen = selection.chosen(&rows);
         let cut = input.cut_off(&rows);
+        let numbers = if spec.steps > 1 { keys.of(&rows) } else { Vec::new() };
         for (row, (time, values)) in times(&rows).iter().zip(values.chunks_exact(width)).enumerate() {
             if chosen.as_ref().is_some_and(|chosen| !chosen.value(row)) {
                 passed_over += 1;
@@ -96,11 +111,15 @@ fn read(
                 continue;
             }
             times_kept.push(&[*time])?;
+            if let Some(key) = numbers.get(row) {
+                keys_kept.push(&[*key])?;
+            }
             values_kept.push(values)?;
         }
         watch.tell(News::Read { rows: values_kept.len(), counts: input.counts() })?;
     }
-    Ok(Gathered { times: times_kept, values: values_kept, counts: input.counts(), passed_over, cut_off })
+    let (times, keys, values, counts) = (times_kept, keys_kept, values_kept, input.counts());
+    Ok(Gathered { times, keys, values, counts, passed_over, cut_off })
 }
 
 /// The first `training_rows` in time, and the others.
@@ -146,9 +165,43 @@ fn split(
         Ok(())
     })?;
     let preparation = preparation(spec, selection.features(), &mut training)?;
-    let Gathered { counts, passed_over, cut_off, .. } = *gathered;
-    let span = [first, boundary, last];
-    Ok(Dataset { preparation, training, validation, counts, passed_over, cut_off, span })
+    let (training, validation) = (Samples::of_rows(training), Samples::of_rows(validation));
+    Ok(gathered.dataset(preparation, [training, validation], [first, boundary, last], 0))
+}
+
+/// The windows that begin before the row behind `training_rows` does, and the others, as sequences.
+fn split_sequences(
+    spec: &TrainingSpec,
+    selection: &Selection,
+    slide: i64,
+    gathered: &mut Gathered,
+    training_rows: u64,
+) -> Result<Dataset, TrainingError> {
+    let total = gathered.values.len();
+    let at = |gathered: &mut Gathered, row| order::smallest(&mut gathered.times, row);
+    let span = [at(gathered, 0)?, at(gathered, training_rows)?, at(gathered, total - 1)?];
+    let memory_rows = memory_rows(spec, gathered.values.width());
+    let cut = Cut { steps: spec.steps, slide, boundary: span[1], memory_rows };
+    let Gathered { times, keys, values, .. } = gathered;
+    let [mut training, validation] = sequences::split(Keyed { times, keys, values }, cut)?;
+    if training.len() == 0 || validation.len() == 0 || training.len() + validation.len() < ROWS_MIN {
+        return Err(TrainingError::TooFewSequences {
+            steps: spec.steps,
+            training: training.len(),
+            validation: validation.len(),
+            windows: total,
+        });
+    }
+    let preparation = preparation(spec, selection.features(), training.rows())?;
+    Ok(gathered.dataset(preparation, [training, validation], span, (spec.steps as i64 - 1) * slide))
+}
+
+impl Gathered {
+    fn dataset(&self, preparation: Preparation, parts: [Samples; 2], span: [i64; 3], sample_us: i64) -> Dataset {
+        let Gathered { counts, passed_over, cut_off, .. } = *self;
+        let [training, validation] = parts;
+        Dataset { preparation, training, validation, counts, passed_over, cut_off, span, sample_us }
+    }
 }
 
 fn for_each_block(rows: u64, mut each: impl FnMut(u64) -> Result<(), TrainingError>) -> Result<(), TrainingError> {

@@ -5,11 +5,11 @@ use crate::models::preparation::Preparation;
 use crate::training::adam::Adam;
 use crate::training::dataset::Dataset;
 use crate::training::error::TrainingError;
-use crate::training::fit::{Epoch, Fitted, Learning};
+use crate::training::fit::{Epoch, Fitted, Learning, at_once};
 use crate::training::gradient::{loss_and_gradient, reconstruction, squares};
+use crate::training::samples::Samples;
 use crate::training::shuffle::Batches;
 use crate::training::spec::{Architecture, TrainingSpec};
-use crate::training::store::Rows;
 use crate::training::train::{News, Watch};
 use crate::training::weights::Weights;
 
@@ -24,15 +24,16 @@ pub(super) fn fit(
     watch: &mut Watch<'_>,
 ) -> Result<Fitted, TrainingError> {
     let lens = &data.preparation;
-    let mut weights = Weights::seeded(architecture, lens.features().len(), spec.seed);
+    let mut weights = Weights::of_sequences(architecture, spec.steps, lens.features().len(), spec.seed);
     let mut adam = Adam::new(&weights, spec.learning_rate);
     let batch_rows = spec.batch_rows_for(data.training.len());
+    let samples_max = spec.epoch_rows_for();
     let mut best: Option<(Epoch, Weights)> = None;
     let mut curve = Vec::new();
     for epoch in 1..=spec.epochs_max {
-        let mut batches = Batches::new(&mut data.training, lens, spec.seed, epoch);
+        let mut batches = Batches::new(&mut data.training, lens, (spec.seed, epoch), samples_max);
         let training_loss = run((epoch, batch_rows), &mut batches, &mut weights, &mut adam, watch)?;
-        let validation_loss = loss(&weights, &mut data.validation, lens)?;
+        let validation_loss = loss(&weights, &mut data.validation, samples_max, lens)?;
         if !(training_loss.is_finite() && validation_loss.is_finite()) {
             return Err(TrainingError::Diverged { epoch });
         }
@@ -65,7 +66,7 @@ fn run(
     while batches.next(batch_rows, &mut batch)? {
         let (loss, gradient) = loss_and_gradient(weights, &batch)?;
         adam.step(weights, &gradient);
-        let taken = (batch.len() / weights.features()) as u64;
+        let taken = (batch.len() / weights.values()) as u64;
         rows += taken;
         sum += loss * taken as f64;
         count += 1;
@@ -77,15 +78,16 @@ fn run(
     Ok(sum / rows as f64)
 }
 
-/// The mean squared error over rows that are not trained on.
-fn loss(weights: &Weights, rows: &mut Rows<f64>, lens: &Preparation) -> Result<f64, TrainingError> {
+/// The mean squared error over samples that are not trained on: at most as many as an epoch has, evenly spread.
+fn loss(weights: &Weights, samples: &mut Samples, samples_max: u64, lens: &Preparation) -> Result<f64, TrainingError> {
     let (mut raw, mut scaled, mut sum) = (Vec::new(), Vec::new(), 0.0);
-    for from in (0..rows.len()).step_by(VALIDATION_ROWS as usize) {
+    let (taken, together) = (samples.len().min(samples_max), at_once(VALIDATION_ROWS, samples));
+    for from in (0..taken).step_by(together as usize) {
         raw.clear();
-        rows.read(from, VALIDATION_ROWS, &mut raw)?;
+        samples.read_of_spread(from, together, taken, &mut raw)?;
         scaled.resize(raw.len(), 0.0);
         lens.prepare(&mut raw, &mut scaled);
         sum += squares(&reconstruction(weights, &scaled)?, &scaled);
     }
-    Ok(sum / (rows.len() * rows.width() as u64) as f64)
+    Ok(sum / (taken * samples.values() as u64) as f64)
 }
