@@ -104,8 +104,12 @@ fn as_text(section: &DetectorSection, version: &ModelVersion, trained: &Trained)
             account.from, account.validation_from, account.to
         ),
     );
+    if let Some([train, judge]) = account.anomalous_rows {
+        let (train, judge) = (HumanCount(train), HumanCount(judge));
+        line("", format!("and of anomalies {train} to train on, {judge} to judge by, the last of them in time"));
+    }
     let counted = [
-        (account.passed_over, "not met by `where`"),
+        (account.passed_over, "not met by `where`, or left out by `labels`"),
         (account.cut_off, "windows that the recording cuts off at its ends, left out"),
         (account.rejected, "records that are no events"),
         (account.too_late, "events that were too late"),
@@ -129,6 +133,9 @@ fn as_text(section: &DetectorSection, version: &ModelVersion, trained: &Trained)
             percent(calibration.training_share_above)
         ),
     );
+    if let Some(share) = calibration.anomalous_share_above {
+        line("", format!("{} of the anomalies to judge by", percent(share)));
+    }
     let in_force = match registry::in_force(Path::new(&section.spec.model)) {
         Ok(found) if found == version.version => "in force".to_owned(),
         Ok(found) => format!("version {found} stays in force, for the file `current` names it"),
@@ -171,13 +178,18 @@ fn method(method: &Method, features: usize) -> String {
         Method::IsolationForest { trees, sample_rows } => {
             format!("isolation forest of {trees} trees of {sample_rows} rows over {features} features")
         }
+        Method::Classifier { layers } if layers.is_empty() => format!("logistic regression over {features} features"),
+        Method::Classifier { layers } => format!("classifier, {} over {features} features", joined(layers)),
         Method::Baseline { baseline, .. } => format!("comparison with {} earlier windows", baseline.history),
         Method::KMeans { clusters } => format!("k-means with {clusters} centres over {features} features"),
     }
 }
 
+fn joined(units: &[usize]) -> String {
+    units.iter().map(ToString::to_string).collect::<Vec<_>>().join("-")
+}
+
 fn network(architecture: &Architecture, features: usize) -> String {
-    let joined = |units: &[usize]| units.iter().map(ToString::to_string).collect::<Vec<_>>().join("-");
     let kind = match architecture.kind {
         NetworkKind::Lstm => "LSTM autoencoder",
         NetworkKind::Dense => "dense autoencoder",

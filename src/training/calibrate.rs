@@ -31,6 +31,9 @@ pub struct Calibration {
     /// The share of rows whose score is above the threshold.
     pub validation_share_above: f64,
     pub training_share_above: f64,
+    /// Of rows labelled as anomalies that were not trained on, where such rows were trained on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anomalous_share_above: Option<f64>,
 }
 
 /// Percentiles of scores.
@@ -97,6 +100,7 @@ pub(super) fn calibrate(
         promised_share,
         validation_share_above: share(&mut data.validation)?,
         training_share_above: share(&mut data.training)?,
+        anomalous_share_above: data.anomalies.as_mut().map(|[_, validation]| share(validation)).transpose()?,
         validation_scores: Distribution { mean, ..validation_scores },
     })
 }

@@ -38,6 +38,12 @@ pub enum TrainingError {
          `validation` greater"
     )]
     TooFewSequences { steps: usize, training: u64, validation: u64, windows: u64 },
+    #[error(
+        "by the column `{column}` {normal} rows are normal and {anomalous} are anomalies; a classifier needs both, and at least {wanted} anomalies"
+    )]
+    OneClass { column: String, normal: u64, anomalous: u64, wanted: u64 },
+    #[error("a classifier needs `labels` that tell which rows are anomalies")]
+    Unlabelled,
     #[error("a detector of this kind is trained on single rows, not on sequences of {steps}")]
     NoSequences { steps: usize },
     #[error("the feature `{feature}` has no finite value in any row of the training part; take it out of `features`")]

@@ -60,6 +60,37 @@ pub fn loss_and_gradient(weights: &Weights, rows: &[f32]) -> Result<(f64, Vec<La
     Ok((loss, back(weights, &layers, output)?))
 }
 
+/// What a network of one output gives for each row.
+pub fn logits(weights: &Weights, rows: &[f32]) -> Result<Vec<f32>> {
+    Ok(trace(weights, rows)?.output)
+}
+
+/// How surprised the logits' probabilities are by what rows are (the cross entropy), summed by weight, and its gradient. The
+/// first `normal` rows are normal and weigh `weigh[0]` each; the others are anomalies and weigh `weigh[1]`.
+pub fn surprise_and_gradient(
+    weights: &Weights,
+    rows: &[f32],
+    normal: usize,
+    weigh: [f64; 2],
+) -> Result<(f64, Vec<LayerGradient>)> {
+    let Trace { layers, mut output } = trace(weights, rows)?;
+    let mut sum = 0.0;
+    for (row, logit) in output.iter_mut().enumerate() {
+        let (is_anomaly, value) = (row >= normal, f64::from(*logit));
+        let weight = weigh[usize::from(is_anomaly)];
+        sum += weight * surprise(value, is_anomaly);
+        let probability = 1.0 / (1.0 + libm::exp(-value));
+        *logit = (weight * (probability - f64::from(u8::from(is_anomaly)))) as f32;
+    }
+    Ok((sum, back(weights, &layers, output)?))
+}
+
+/// `-ln` of the probability that a logit gives to what a row is; written so that nothing overflows.
+pub(super) fn surprise(logit: f64, is_anomaly: bool) -> f64 {
+    let against = if is_anomaly { -logit } else { logit };
+    against.max(0.0) + libm::log1p(libm::exp(-against.abs()))
+}
+
 /// The gradients of all layers, from that by what the last one gives.
 fn back(weights: &Weights, layers: &[Passed<'_>], mut by_output: Vec<f32>) -> Result<Vec<LayerGradient>> {
     let mut gradients = Vec::with_capacity(layers.len());

@@ -19,6 +19,7 @@ pub mod error;
 pub mod evaluate;
 pub mod fit;
 mod gates;
+mod gather;
 pub mod gradient;
 pub mod input;
 pub mod judgement;

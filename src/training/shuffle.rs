@@ -64,6 +64,13 @@ impl<'a> Batches<'a> {
         Ok(!batch.is_empty())
     }
 
+    /// Begins anew, in another order.
+    pub(super) fn again(&mut self) {
+        self.order.clear();
+        self.blocks = (0..self.samples.rows().len().div_ceil(BLOCK_ROWS)).collect();
+        self.blocks.shuffle(&mut self.random);
+    }
+
     fn refill(&mut self) -> Result<(), TrainingError> {
         self.pool.clear();
         let width = self.samples.width();

@@ -34,6 +34,8 @@ pub struct TrainingSpec {
     pub seed: u64,
     /// The rows to train on; none: all.
     pub condition: Option<Condition>,
+    /// What tells anomalies. A classifier learns from them, what learns the normal leaves them out.
+    pub labels: Option<LabelSpec>,
     /// Rows beyond this are kept in a temporary file.
     pub memory_bytes: u64,
 }
@@ -56,6 +58,7 @@ impl Default for TrainingSpec {
             threshold: ThresholdRule::Percentile(99.0),
             seed: 0,
             condition: None,
+            labels: None,
             memory_bytes: 1 << 30,
         }
     }
@@ -92,6 +95,11 @@ pub enum Method {
     },
     KMeans {
         clusters: usize,
+    },
+    /// A supervised network that tells anomalies from normal rows; without layers it is a logistic regression.
+    Classifier {
+        /// Units of each layer between the features and the one output.
+        layers: Vec<usize>,
     },
     /// Nothing: the model is what the configuration says.
     Baseline {
@@ -215,6 +223,14 @@ pub enum Scaling {
     MinMax,
     /// As it is.
     None,
+}
+
+/// Which column says what a row is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelSpec {
+    pub column: String,
+    /// Labels of normal rows; none: those that are commonly so called. Rows without a label are not trained on.
+    pub normal: Vec<String>,
 }
 
 /// Which rows are taken.

@@ -29,6 +29,9 @@ pub struct Account {
     pub sequence: usize,
     pub training_rows: u64,
     pub validation_rows: u64,
+    /// Rows labelled as anomalies that were trained on, and others that were not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anomalous_rows: Option<[u64; 2]>,
     /// Records that were no events, and events that were too late.
     pub rejected: u64,
     pub too_late: u64,
@@ -130,6 +133,9 @@ pub fn train(
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
+    if let Some(share) = calibration.anomalous_share_above {
+        metrics.insert("anomalous_share_above".to_owned(), share);
+    }
     if let Some(Learning { best, curve }) = &fitted.learning {
         metrics.insert("training_loss".to_owned(), best.training_loss);
         metrics.insert("validation_loss".to_owned(), best.validation_loss);
@@ -178,6 +184,7 @@ fn account(spec: &TrainingSpec, fitted: Fitted, data: &Dataset, calibration: Cal
         sequence: spec.steps,
         training_rows: data.training.len(),
         validation_rows: data.validation.len(),
+        anomalous_rows: data.anomalies.as_ref().map(|[training, validation]| [training.len(), validation.len()]),
         rejected: data.counts.rejected,
         too_late: data.counts.too_late,
         passed_over: data.passed_over,

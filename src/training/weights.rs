@@ -1,4 +1,4 @@
-//! The weights of an autoencoder while it is trained, and the network that they become.
+//! The weights of a network while it is trained, and the network that they become.
 //!
 //! Promise: the seed and the shape alone decide the first weights, on every machine.
 
@@ -120,6 +120,18 @@ impl Weights {
         }
         layers.push(LayerWeights::seeded(Function::Linear, inputs, features, &mut random));
         Weights { kind: architecture.kind, layers, encoders: architecture.encoder.len(), steps }
+    }
+
+    /// The weights that training of a classifier begins with: layers of `tanh`, and one output.
+    pub fn of_classifier(layers: &[usize], features: usize, seed: u64) -> Weights {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let (mut inputs, mut all) = (features, Vec::new());
+        for units in layers {
+            all.push(LayerWeights::seeded(Function::Tanh, inputs, *units, &mut random));
+            inputs = *units;
+        }
+        all.push(LayerWeights::seeded(Function::Linear, inputs, 1, &mut random));
+        Weights { kind: NetworkKind::Dense, layers: all, encoders: layers.len(), steps: 1 }
     }
 
     /// Values that the first layer takes at once.

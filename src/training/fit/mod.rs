@@ -1,6 +1,8 @@
 //! From prepared rows to what computes a score, one file for each method.
 
 mod autoencoder;
+mod classifier;
+mod epochs;
 mod forest;
 mod k_means;
 mod pca;
@@ -55,6 +57,7 @@ pub(super) fn fit(spec: &TrainingSpec, data: &mut Dataset, watch: &mut Watch<'_>
         Method::IsolationForest { trees, sample_rows } => {
             forest::fit(*trees, *sample_rows, spec.seed, data, watch).map(whole)
         }
+        Method::Classifier { layers } => classifier::fit(layers, spec, data, watch),
         Method::Baseline { .. } => Err(TrainingError::Untrained),
         Method::KMeans { clusters } => k_means::fit(*clusters, spec.seed, data, watch).map(whole),
     }
