@@ -17,6 +17,7 @@ use tidewatch::sources::files::{FileFormat, FilesSpec};
 use tidewatch::training::evaluate::{Evaluation, EvaluationSpec, evaluate};
 use tidewatch::training::input::InputSpec;
 use tidewatch::training::recording::RecordingSpec;
+use tidewatch::training::spec::Method;
 use tidewatch::training::train::{Watch, train};
 use tidewatch::training::truth::Truth;
 
@@ -49,8 +50,13 @@ fn main() -> Result<()> {
             let mut normal = normal.clone();
             normal.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
             let (seen, unseen) = normal.split_at(normal.len() / 2);
-            write(&folder.path().join("seen.csv"), header, seen)?;
-            write(&folder.path().join("unseen.csv"), header, &[unseen, &attacks].concat())?;
+            let mut attacks = attacks.clone();
+            attacks.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+            // Only what is told of attacks may have seen some.
+            let is_supervised = matches!(section.training.method, Method::Classifier { .. });
+            let (told, untold) = attacks.split_at(if is_supervised { attacks.len() / 2 } else { 0 });
+            write(&folder.path().join("seen.csv"), header, &[seen, told].concat())?;
+            write(&folder.path().join("unseen.csv"), header, &[unseen, untold].concat())?;
             found.push(judged(&settings, section, folder.path(), seed)?);
         }
         let of = |what: fn(&Evaluation) -> f64| mean_and_deviation(&found.iter().map(what).collect::<Vec<_>>());

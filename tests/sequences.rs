@@ -49,7 +49,12 @@ impl Numbers {
 fn readings(room: i64, window: i64, numbers: &mut Numbers) -> [f64; 4] {
     let phase = window as f64 / 5.0 + room as f64;
     let mut noise = || 0.05 * numbers.next();
-    [20.0 + phase.sin() + noise(), 500.0 * (phase.cos() + noise()), phase.sin() - phase.cos() + noise(), 3.0 + noise()]
+    [
+        20.0 + phase.sin() + noise(),
+        500.0 * (phase.cos() + noise()),
+        phase.sin() - phase.cos() + noise(),
+        3.0 + 0.2 * (phase.sin() + noise()),
+    ]
 }
 
 /// An event a window, of so many rooms; room 0 has none in the windows of `gaps`.
@@ -62,8 +67,7 @@ fn rooms(folder: &Path, rooms: i64, windows: i64, gaps: &[i64]) {
             if room == 0 && gaps.contains(&window) {
                 continue;
             }
-            // At the very ends, so that the recording cuts no window off.
-            let time = BEGIN_MS + window * SECONDS * 1000 + if window == windows - 1 { 9_999 } else { 0 };
+            let time = BEGIN_MS + window * SECONDS * 1000;
             writeln!(text, r#"{{"ts":{time},"room":"r{room}","a":{a},"b":{b},"c":{c},"d":{d}}}"#).unwrap();
         }
         std::fs::write(folder.join(format!("r{room}.ndjson")), text).unwrap();
@@ -196,7 +200,7 @@ fn the_feature_that_was_tampered_with_is_named_first_wherever_in_the_sequence() 
     let mut windows: Vec<Vec<[f64; 4]>> = (0..STEPS as i64)
         .map(|window| (0..ROOMS as i64).map(|room| readings(room, window, &mut numbers)).collect())
         .collect();
-    let sizes = [1.0, 500.0, 1.4, 0.05];
+    let sizes = [1.0, 500.0, 1.4, 0.2];
     // Every other room in its last window, the others in the one before, upwards and downwards.
     for room in 0..ROOMS {
         let (feature, sign) = (room % 4, if room % 8 < 4 { 6.0 } else { -6.0 });
@@ -249,14 +253,14 @@ fn a_missing_window_and_the_boundary_of_the_parts_give_no_sequence() {
     rooms(folder.path(), 2, 100, &[20]);
     let spec = TrainingSpec { epochs_max: 1, ..spec(NetworkKind::Lstm) };
     let account = trained(&spec, &recording(folder.path())).unwrap().account;
-    // Of the 199 windows 159 are trained on: up to the 80th of each room, and of one room the 79th.
+    // The recording cuts off the last window of each room. Of the 197 others those before the 79th are trained on.
     let of = |windows: u64| windows + 1 - STEPS as u64;
-    assert_eq!((account.sequence, account.training_rows), (STEPS, of(20) + of(59) + of(80)));
+    assert_eq!((account.sequence, account.training_rows), (STEPS, of(20) + of(58) + of(79)));
     assert_eq!(account.validation_rows, 2 * of(20));
     let spec = TrainingSpec { steps: 21, ..spec };
     let error = trained(&spec, &recording(folder.path())).unwrap_err();
     let TrainingError::TooFewSequences { steps, training, validation, windows } = &error else { panic!("{error}") };
-    assert_eq!((*steps, *training, *validation, *windows), (21, 39 + 60, 0, 199), "{error}");
+    assert_eq!((*steps, *training, *validation, *windows), (21, 38 + 59, 0, 197), "{error}");
     let pca = Method::KMeans { clusters: 2 };
     let refused = trained(&TrainingSpec { method: pca, ..spec }, &recording(folder.path()));
     assert!(matches!(refused, Err(TrainingError::TooFewSequences { .. } | TrainingError::NoSequences { .. })));
@@ -335,8 +339,8 @@ fn what_is_trained_on_sequences_scores_sequences_and_is_judged_like_any_other() 
 
     let trained = told(&tidewatch(at, &["train", "rooms.toml", "--from", "calm"]));
     assert!(trained.contains("LSTM autoencoder, 12-3 | 3 over 4 features, sequences of 6 windows"), "{trained}");
-    // Of 1,200 windows 960 are trained on, 160 of each room.
-    assert!(trained.contains("930 to train on"), "{trained}");
+    // Of each room the last window is cut off, and 159 of the 199 others are trained on.
+    assert!(trained.contains("924 to train on"), "{trained}");
     let other = tidewatch(at, &["check", "rooms.toml", "--set", "detectors.wave.sequence=7"]);
     assert!(String::from_utf8_lossy(&other.stderr).contains("write sequence = 6"));
     told(&tidewatch(at, &["replay", "rooms.toml", "--from", "rooms", "-w", "2", "-q"]));
@@ -359,10 +363,11 @@ fn what_is_trained_on_sequences_scores_sequences_and_is_judged_like_any_other() 
     // The first five windows of each room, and those that look back on the missing one, have no score.
     assert_eq!(
         (&found["rows"], &found["unscored"], &found["anomalies"]),
-        (&599.into(), &(6 * 5 + 5).into(), &5.into())
+        (&(599 - 35).into(), &(6 * 5 + 5).into(), &5.into())
     );
     let auc = found["measures"]["auc"].as_f64().unwrap();
-    assert!(auc > 0.99, "{auc}");
+    // The windows after the fault look back on it, and are no part of the truth.
+    assert!(auc > 0.98, "{auc}");
     assert_eq!(found["ranges"]["labelled"], 1);
     let far = tidewatch(at, &["train", "rooms.toml", "--from", "rooms", "--set", "detectors.wave.sequence=60"]);
     let text = String::from_utf8_lossy(&far.stderr).into_owned();

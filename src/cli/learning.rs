@@ -22,8 +22,11 @@ pub(super) struct Learning {
     /// When what is being done began.
     begun: Instant,
     told: Instant,
+    /// When the last word came, told or not.
+    last: Instant,
     epoch_rows: u64,
     validation_loss: Option<f64>,
+    /// Rows of the part that is being scored.
     scored: u64,
 }
 
@@ -46,6 +49,7 @@ impl Learning {
             is_quiet,
             begun: now,
             told: now,
+            last: now,
             epoch_rows: 0,
             validation_loss: None,
             scored: u64::MAX,
@@ -59,13 +63,14 @@ impl Learning {
                 self.begun = Instant::now();
             }
             News::Epoch { point, .. } => self.validation_loss = Some(point.validation_loss),
-            // Scores are counted anew for each part.
-            News::Scored { rows, .. } if rows <= self.scored => self.begun = Instant::now(),
+            // Scores are counted anew for each part, which began when the last word came.
+            News::Scored { rows, .. } if rows <= self.scored => self.begun = self.last,
             News::Read { .. } | News::Trained { .. } | News::Grown { .. } | News::Scored { .. } => {}
         }
         if let News::Scored { rows, .. } = news {
             self.scored = rows;
         }
+        self.last = Instant::now();
         let told = self.look(news, self.begun.elapsed());
         match &self.bar {
             Some(bar) => {

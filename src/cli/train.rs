@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::models::model::ModelVersion;
 use crate::models::registry;
 use crate::models::subspace::SubspaceMeasure;
+use crate::observe::memory::reuse_large_blocks;
 use crate::observe::stop::StopSignal;
 use crate::settings::DetectorSection;
 use crate::training::calibrate::Distribution;
@@ -26,6 +27,7 @@ use super::probes::shown;
 use super::recorded;
 
 pub(super) fn train(options: &TrainOptions, is_quiet: bool) -> anyhow::Result<()> {
+    reuse_large_blocks();
     let settings = configuration::load(&options.configuration)?;
     let recording = recorded::recording(&settings, &options.recorded)?;
     let detectors = recorded::detectors(&settings, &options.recorded)?;
