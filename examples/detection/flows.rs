@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+use tidewatch::training::spec::Method;
 
 use crate::measured::{auc, false_alarms, judged, labels, settings, spread, trained};
 
@@ -33,8 +34,13 @@ pub fn print(data: &Path) -> Result<()> {
             normal.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
             let (seen, unseen) = normal.split_at(normal.len() / 2);
             let [seen_file, unseen_file] = ["seen.csv", "unseen.csv"].map(|name| folder.path().join(name));
-            write(&seen_file, header, seen)?;
-            write(&unseen_file, header, &[unseen, &attacks].concat())?;
+            let mut attacks = attacks.clone();
+            attacks.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+            // Only what is told of attacks may have seen some.
+            let is_supervised = matches!(section.training.method, Method::Classifier { .. });
+            let (told, untold) = attacks.split_at(if is_supervised { attacks.len() / 2 } else { 0 });
+            write(&seen_file, header, &[seen, told].concat())?;
+            write(&unseen_file, header, &[unseen, untold].concat())?;
             let model = trained(&settings, section, &seen_file, seed)?;
             found.push(judged(&settings, section, &model, &unseen_file, labels(LABEL, NORMAL))?);
         }

@@ -247,7 +247,8 @@ pub(super) struct EvaluateOptions {
     /// The field, or the window's group, that holds the truth
     #[arg(long, value_name = "FIELD", required_unless_present = "ranges")]
     pub(super) label: Option<String>,
-    /// Or a JSON file of what is an anomaly when: {"key": [["from", "to"], ...]}, times as 2014-04-10 07:15:00 (UTC) or RFC 3339
+    /// Or a JSON file of what is an anomaly when: {"key": [["from", "to"], ...]}, times as 2014-04-10 07:15:00 (UTC) or RFC 3339;
+    /// or the truth that `simulate` wrote
     #[arg(long, value_name = "FILE", conflicts_with_all = ["label", "normal"])]
     pub(super) ranges: Option<PathBuf>,
     /// A label of normal rows; may be repeated [default: benign, normal, 0 and false, capitals aside]

@@ -82,11 +82,12 @@ fn baseline(
     seen: &RecordingSpec,
     watch: Watch<'_>,
 ) -> Result<Arc<RegisteredModel>, TrainingError> {
-    let TrainingSpec { features, condition, rows_min, seed, memory_bytes, .. } = section.training.clone();
+    let TrainingSpec { features, condition, labels, rows_min, seed, memory_bytes, .. } = section.training.clone();
     let plain = |feature: FeatureSpec| FeatureSpec { transforms: None, ..feature };
     let features = features.map(|features| features.into_iter().map(plain).collect());
     let method = Method::IsolationForest { trees: 100, sample_rows: 256 };
-    let spec = TrainingSpec { method, features, condition, rows_min, seed, memory_bytes, ..TrainingSpec::default() };
+    let own = TrainingSpec { method, features, condition, labels, ..TrainingSpec::default() };
+    let spec = TrainingSpec { rows_min, seed, memory_bytes, ..own };
     let model = train::train(&spec, input, seen, watch)?.model;
     let version = ModelVersion { name: "isolation_forest".to_owned(), version: 1 };
     Ok(Arc::new(RegisteredModel { version, model }))

@@ -22,8 +22,12 @@ pub(super) struct Learning {
     /// When what is being done began.
     begun: Instant,
     told: Instant,
-    training_rows: u64,
+    /// When the last word came, told or not.
+    last: Instant,
+    epoch_rows: u64,
     validation_loss: Option<f64>,
+    /// Rows of the part that is being scored.
+    scored: u64,
 }
 
 /// A look at the work.
@@ -45,20 +49,28 @@ impl Learning {
             is_quiet,
             begun: now,
             told: now,
-            training_rows: 0,
+            last: now,
+            epoch_rows: 0,
             validation_loss: None,
+            scored: u64::MAX,
         }
     }
 
     pub(super) fn take(&mut self, news: News) {
         match news {
-            News::Split { training_rows, .. } => {
-                self.training_rows = training_rows;
+            News::Split { epoch_rows, .. } => {
+                self.epoch_rows = epoch_rows;
                 self.begun = Instant::now();
             }
             News::Epoch { point, .. } => self.validation_loss = Some(point.validation_loss),
+            // Scores are counted anew for each part, which began when the last word came.
+            News::Scored { rows, .. } if rows <= self.scored => self.begun = self.last,
             News::Read { .. } | News::Trained { .. } | News::Grown { .. } | News::Scored { .. } => {}
         }
+        if let News::Scored { rows, .. } = news {
+            self.scored = rows;
+        }
+        self.last = Instant::now();
         let told = self.look(news, self.begun.elapsed());
         match &self.bar {
             Some(bar) => {
@@ -86,8 +98,8 @@ impl Learning {
                 Told { share, text: format!("{name}: reading, {rows_text} rows ({bytes}), {rate} rows/s{left}") }
             }
             News::Trained { epoch, rows, loss } => {
-                let whole = (self.training_rows * self.epochs_max as u64).max(1) as f64;
-                let done = self.training_rows * (epoch as u64 - 1) + rows;
+                let whole = (self.epoch_rows * self.epochs_max as u64).max(1) as f64;
+                let done = self.epoch_rows * (epoch as u64 - 1) + rows;
                 let share = (done as f64 / whole).min(1.0);
                 let validation = self.validation_loss.map(|loss| format!(", validation {loss:.6}")).unwrap_or_default();
                 let rate = HumanCount((done as f64 / seconds) as u64);
@@ -107,8 +119,11 @@ impl Learning {
                 let share = trees as f64 / of.max(1) as f64;
                 Told { share, text: format!("{name}: training, {trees} of {of}{}", left(seconds, share)) }
             }
-            News::Scored { rows } => {
-                Told { share: 1.0, text: format!("{name}: calibrating, {} rows scored", HumanCount(rows)) }
+            News::Scored { rows, of } => {
+                let share = rows as f64 / of.max(1) as f64;
+                let (rows, rate, left) =
+                    (HumanCount(rows), HumanCount((rows as f64 / seconds) as u64), left(seconds, share));
+                Told { share, text: format!("{name}: calibrating, {rows} rows scored, {rate} rows/s{left}") }
             }
         }
     }
@@ -149,10 +164,17 @@ mod tests {
     #[test]
     fn training_tells_epoch_losses_rate_and_time_left() {
         let mut learning = Learning::new("flow", 10, true);
-        (learning.training_rows, learning.validation_loss) = (1000, Some(0.5));
+        (learning.epoch_rows, learning.validation_loss) = (1000, Some(0.5));
         let told = learning.look(News::Trained { epoch: 3, rows: 500, loss: 0.25 }, Duration::from_secs(10));
         let text = "flow: epoch 3 of 10, loss 0.250000, validation 0.500000, 250 rows/s, at most 30s left";
         assert_eq!(told, Told { share: 0.25, text: text.to_owned() });
+    }
+
+    #[test]
+    fn calibrating_tells_rate_and_time_left() {
+        let learning = Learning::new("flow", 10, true);
+        let told = learning.look(News::Scored { rows: 100, of: 400 }, Duration::from_secs(2));
+        assert_eq!((told.share, told.text.as_str()), (0.25, "flow: calibrating, 100 rows scored, 50 rows/s, 6s left"));
     }
 
     #[test]

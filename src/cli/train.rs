@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::models::model::ModelVersion;
 use crate::models::registry;
 use crate::models::subspace::SubspaceMeasure;
+use crate::observe::memory::reuse_large_blocks;
 use crate::observe::stop::StopSignal;
 use crate::settings::DetectorSection;
 use crate::training::calibrate::Distribution;
@@ -26,6 +27,7 @@ use super::probes::shown;
 use super::recorded;
 
 pub(super) fn train(options: &TrainOptions, is_quiet: bool) -> anyhow::Result<()> {
+    reuse_large_blocks();
     let settings = configuration::load(&options.configuration)?;
     let recording = recorded::recording(&settings, &options.recorded)?;
     let detectors = recorded::detectors(&settings, &options.recorded)?;
@@ -92,18 +94,24 @@ fn as_text(section: &DetectorSection, version: &ModelVersion, trained: &Trained)
     let mut line = |what: &str, words: String| {
         let _ = writeln!(text, "  {what:<12}{words}");
     };
-    line("detector", method(&section.training.method, features.len()));
+    let steps =
+        if account.sequence > 1 { format!(", sequences of {} windows", account.sequence) } else { String::new() };
+    line("detector", method(&section.training.method, features.len()) + &steps);
     line("features", format!("{}: {}", features.len(), features.join(", ")));
     let (train, judge) = (HumanCount(*training_rows), HumanCount(*validation_rows));
     line(
-        "rows",
+        if account.sequence > 1 { "sequences" } else { "rows" },
         format!(
             "{train} to train on from {}, {judge} to judge by from {} to {}",
             account.from, account.validation_from, account.to
         ),
     );
+    if let Some([train, judge]) = account.anomalous_rows {
+        let (train, judge) = (HumanCount(train), HumanCount(judge));
+        line("", format!("and of anomalies {train} to train on, {judge} to judge by, the last of them in time"));
+    }
     let counted = [
-        (account.passed_over, "not met by `where`"),
+        (account.passed_over, "not met by `where`, or left out by `labels`"),
         (account.cut_off, "windows that the recording cuts off at its ends, left out"),
         (account.without_past, "windows with too few before them to compare with, left out"),
         (account.rejected, "records that are no events"),
@@ -128,6 +136,9 @@ fn as_text(section: &DetectorSection, version: &ModelVersion, trained: &Trained)
             percent(calibration.training_share_above)
         ),
     );
+    if let Some(share) = calibration.anomalous_share_above {
+        line("", format!("{} of the anomalies to judge by", percent(share)));
+    }
     let in_force = match registry::in_force(Path::new(&section.spec.model)) {
         Ok(found) if found == version.version => "in force".to_owned(),
         Ok(found) => format!("version {found} stays in force, for the file `current` names it"),
@@ -170,13 +181,18 @@ fn method(method: &Method, features: usize) -> String {
         Method::IsolationForest { trees, sample_rows } => {
             format!("isolation forest of {trees} trees of {sample_rows} rows over {features} features")
         }
+        Method::Classifier { layers } if layers.is_empty() => format!("logistic regression over {features} features"),
+        Method::Classifier { layers } => format!("classifier, {} over {features} features", joined(layers)),
         Method::Baseline { baseline, .. } => format!("comparison with {} earlier windows", baseline.history),
         Method::KMeans { clusters } => format!("k-means with {clusters} centres over {features} features"),
     }
 }
 
+fn joined(units: &[usize]) -> String {
+    units.iter().map(ToString::to_string).collect::<Vec<_>>().join("-")
+}
+
 fn network(architecture: &Architecture, features: usize) -> String {
-    let joined = |units: &[usize]| units.iter().map(ToString::to_string).collect::<Vec<_>>().join("-");
     let kind = match architecture.kind {
         NetworkKind::Lstm => "LSTM autoencoder",
         NetworkKind::Dense => "dense autoencoder",

@@ -28,7 +28,7 @@ use crate::scoring::look_back::Gather;
 /// Places in a window row; the group's columns follow from `FIRST_BY` up to `count`.
 pub(crate) const WINDOW_START: usize = 0;
 pub(super) const WINDOW_END: usize = 1;
-pub(super) const FIRST_BY: usize = 2;
+pub(crate) const FIRST_BY: usize = 2;
 
 /// Why a detector cannot score the rows it is to score.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -67,6 +67,10 @@ pub(super) fn read(root: &Reader<'_>, fields: Option<&Fields>, windows: &mut [Wi
             claim(&reader, name, columns);
         }
         let training = training::read(&reader, input.as_ref(), fields, windows);
+        if let Some(fault) = sequence.and_then(|steps| unfit_sequence(steps, input.as_ref(), &training.method)) {
+            reader.fault("sequence", fault);
+        }
+        let training = TrainingSpec { steps: sequence.unwrap_or(1), ..training };
         let model = model(&reader, &training, input.as_ref(), name.as_deref());
         let is_sound = reader.finish();
         if let (Some(name), Some(model), Some(input), true) = (name, model, input, is_sound) {
@@ -79,6 +83,23 @@ pub(super) fn read(root: &Reader<'_>, fields: Option<&Fields>, windows: &mut [Wi
         }
     }
     detectors
+}
+
+/// Why a detector cannot take sequences.
+fn unfit_sequence(steps: usize, input: Option<&DetectorInput>, method: &Method) -> Option<Wrong> {
+    if steps == 1 {
+        return None;
+    }
+    if input == Some(&DetectorInput::Events) {
+        let problem = "a sequence is of a key's windows, and this detector scores events";
+        return Some(Wrong::new(problem, "name a window as `on`, or take it out"));
+    }
+    let problem = match method {
+        Method::Autoencoder(_) => return None,
+        Method::Baseline { .. } => "a detector of this kind looks back as far as `history` says",
+        _ => "a detector of this kind scores one window at a time",
+    };
+    Some(Wrong::new(problem, "take it out, or write kind = \"lstm_autoencoder\" or \"dense_autoencoder\""))
 }
 
 /// The model's folder. A detector that compares with earlier windows needs none.

@@ -22,6 +22,7 @@ enum Kind {
     Pca,
     IsolationForest,
     KMeans,
+    Classifier,
     Robust,
     Ewma,
     Profile,
@@ -34,6 +35,7 @@ pub(super) fn read(detector: &Reader<'_>) -> Method {
         ("pca", Kind::Pca),
         ("isolation_forest", Kind::IsolationForest),
         ("k_means", Kind::KMeans),
+        ("classifier", Kind::Classifier),
         ("robust", Kind::Robust),
         ("ewma", Kind::Ewma),
         ("profile", Kind::Profile),
@@ -71,6 +73,7 @@ pub(super) fn read(detector: &Reader<'_>) -> Method {
             baseline(detector, BaselineMethod::Profile { period_us, near_us: span("near", HOUR).min(period_us - 1) })
         }
         Kind::KMeans => Method::KMeans { clusters: count("clusters", 8, 65_536) },
+        Kind::Classifier => Method::Classifier { layers: detector.or("layers", vec![16], |node| units(node, 0)) },
     }
 }
 

@@ -11,8 +11,8 @@ use crate::domain::schema::{Constant, FieldKind, FieldSpec, KeySource, TimeForma
 use crate::models::features::Derivation;
 use crate::models::subspace::SubspaceMeasure;
 use crate::training::spec::{
-    Architecture, Components, Condition, FeatureSpec, Method, NetworkKind, Scaling, ThresholdRule, TrainingSpec,
-    TransformSpec,
+    Architecture, Components, Condition, FeatureSpec, LabelSpec, Method, NetworkKind, Scaling, ThresholdRule,
+    TrainingSpec, TransformSpec,
 };
 
 use super::*;
@@ -142,6 +142,35 @@ fn a_detector_of_another_kind_has_keys_of_its_own() {
     );
     let clusters = method(&["detectors.flow.kind=k_means", "detectors.flow.clusters=5"]);
     assert_eq!(clusters, Method::KMeans { clusters: 5 });
+}
+
+#[test]
+fn sequences_are_of_windows_and_for_networks() {
+    let on = |overrides: &[&str]| arguments(&[&["detectors.flow.sequence=50"], overrides].concat());
+    let settings = full(&on(&["detectors.flow.on=by_label", "detectors.flow.training.epoch_rows=1000"]));
+    let TrainingSpec { steps, epoch_rows, .. } = settings.detectors[0].training;
+    assert_eq!((settings.detectors[0].sequence, steps, epoch_rows), (Some(50), 50, Some(1000)));
+    for (overrides, words) in [
+        (vec![], "this detector scores events"),
+        (vec!["detectors.flow.on=by_label", "detectors.flow.kind=pca"], "scores one window at a time"),
+        (vec!["detectors.flow.on=by_label", "detectors.flow.kind=isolation_forest"], "scores one window at a time"),
+    ] {
+        let told = refusal(&on(&overrides));
+        assert!(told.contains("detectors.flow.sequence") && told.contains(words), "{told}");
+    }
+}
+
+#[test]
+fn a_classifier_must_be_told_which_rows_are_anomalies() {
+    let classifier = |overrides: &[&str]| arguments(&[&["detectors.flow.kind=classifier"], overrides].concat());
+    let told = refusal(&classifier(&[]));
+    assert!(told.contains("detectors.flow.kind") && told.contains("labels = { field"), "{told}");
+    let told = refusal(&classifier(&["detectors.flow.training.labels={ field = \"labl\" }"]));
+    assert!(told.contains("detectors.flow.training.labels.field") && told.contains("did you mean `label`?"), "{told}");
+    let labels = "detectors.flow.training.labels={ field = \"label\", normal = [\"Benign\"] }";
+    let training = full(&classifier(&[labels, "detectors.flow.layers=[]"])).detectors[0].training.clone();
+    assert_eq!(training.method, Method::Classifier { layers: Vec::new() });
+    assert_eq!(training.labels, Some(LabelSpec { column: "label".to_owned(), normal: vec!["Benign".to_owned()] }));
 }
 
 #[test]

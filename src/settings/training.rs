@@ -2,7 +2,7 @@
 
 use crate::domain::detector::DetectorInput;
 use crate::domain::schema::FieldKind;
-use crate::training::spec::{Condition, Method, Scaling, ThresholdRule, TrainingSpec};
+use crate::training::spec::{Condition, LabelSpec, Method, Scaling, ThresholdRule, TrainingSpec};
 
 use super::fault::Wrong;
 use super::features::{self, transforms};
@@ -10,7 +10,7 @@ use super::fields::{self, Fields};
 use super::method;
 use super::reader::Reader;
 use super::tree::{Node, Value};
-use super::value::{Read, integer_in, nearest_or_all, one_of, shown, size, text, unfit};
+use super::value::{Read, distinct_texts, integer_in, nearest_or_all, one_of, shown, size, text, unfit};
 use super::windows::Window;
 
 /// The columns that a detector's rows have.
@@ -37,10 +37,15 @@ pub(super) fn read(
     };
     let features = features::read(detector, &rows);
     let spec = TrainingSpec { method: method::read(detector), features, ..TrainingSpec::default() };
-    match detector.section("training") {
+    let spec = match detector.section("training") {
         Some(reader) => training(&reader, spec, &rows),
         None => spec,
+    };
+    if matches!(spec.method, Method::Classifier { .. }) && spec.labels.is_none() {
+        let problem = "a classifier learns from rows that are labelled as anomalies, and nothing tells which";
+        detector.fault("kind", Wrong::new(problem, "write labels = { field = \"label\" } below [detectors.training]"));
     }
+    spec
 }
 
 fn training(reader: &Reader<'_>, spec: TrainingSpec, rows: &Rows<'_>) -> TrainingSpec {
@@ -59,6 +64,7 @@ fn training(reader: &Reader<'_>, spec: TrainingSpec, rows: &Rows<'_>) -> Trainin
         validation: reader.or("validation", spec.validation, number_in(0.01, 0.9)),
         rows_min: reader.optional("rows_min", integer_in(10, 1 << 30)).map_or(spec.rows_min, i64::unsigned_abs),
         epochs_max: count("epochs", spec.epochs_max, 100_000),
+        epoch_rows: reader.optional("epoch_rows", integer_in(1, i64::MAX)).map(i64::unsigned_abs),
         batch_rows: reader.optional("batch", integer_in(1, 65_536)).map(|rows| rows.unsigned_abs() as usize),
         learning_rate: reader.or("learning_rate", spec.learning_rate, number_in(1e-8, 1.0)),
         patience: count("patience", spec.patience, 100_000),
@@ -67,6 +73,7 @@ fn training(reader: &Reader<'_>, spec: TrainingSpec, rows: &Rows<'_>) -> Trainin
         seed: reader.optional("seed", integer_in(0, i64::MAX)).map_or(spec.seed, i64::unsigned_abs),
         memory_bytes: reader.or("memory", spec.memory_bytes, size),
         condition: reader.section("where").and_then(|below| condition(below, rows)),
+        labels: reader.section("labels").and_then(|below| labels(below, rows)),
         ..spec
     };
     reader.refuse_unknown();
@@ -102,16 +109,30 @@ fn threshold(reader: &Reader<'_>) -> Option<ThresholdRule> {
     Some(rule)
 }
 
-fn condition(reader: Reader<'_>, rows: &Rows<'_>) -> Option<Condition> {
-    let column = reader.required("field", "\"label\"", text);
-    let kind = column.as_ref().and_then(|column| match rows.kind_of(column) {
+/// A column that says of rows what they are, with its kind where that is known.
+fn column(reader: &Reader<'_>, rows: &Rows<'_>) -> Option<(String, Option<FieldKind>)> {
+    let column = reader.required("field", "\"label\"", text)?;
+    let kind = match rows.kind_of(&column) {
         Ok(kind) => kind,
         Err(cure) => {
-            let wrong = Wrong::new(format!("{} is no column to choose rows by", shown(column)), cure);
+            let wrong = Wrong::new(format!("{} is no column to choose rows by", shown(&column)), cure);
             reader.fault("field", wrong);
             None
         }
-    });
+    };
+    Some((column, kind))
+}
+
+fn labels(reader: Reader<'_>, rows: &Rows<'_>) -> Option<LabelSpec> {
+    let column = column(&reader, rows);
+    let normal = reader.or("normal", Vec::new(), distinct_texts);
+    let is_sound = reader.finish();
+    column.filter(|_| is_sound).map(|(column, _)| LabelSpec { column, normal })
+}
+
+fn condition(reader: Reader<'_>, rows: &Rows<'_>) -> Option<Condition> {
+    let (column, kind) = column(&reader, rows).unzip();
+    let kind = kind.flatten();
     let equals =
         reader.required("equals", "\"Benign\"", |node| kind.map(|kind| fields::constant(kind, node)).transpose());
     let is_sound = reader.finish();

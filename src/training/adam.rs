@@ -12,8 +12,8 @@ const EPSILON: f32 = 1e-7;
 pub struct Adam {
     learning_rate: f64,
     steps: i32,
-    /// For each layer, of its kernel and of its bias.
-    moments: Vec<[Moments; 2]>,
+    /// For each layer, of its kernel, of what it feeds back, and of its bias.
+    moments: Vec<[Moments; 3]>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -25,8 +25,9 @@ struct Moments {
 impl Adam {
     pub fn new(weights: &Weights, learning_rate: f64) -> Adam {
         let zeros = |values: &[f32]| Moments { mean: vec![0.0; values.len()], square: vec![0.0; values.len()] };
-        let moments = weights.layers.iter().map(|layer| [zeros(&layer.kernel), zeros(&layer.bias)]).collect();
-        Adam { learning_rate, steps: 0, moments }
+        let moments = weights.layers.iter();
+        let moments = moments.map(|layer| [&layer.kernel, &layer.recurrent, &layer.bias].map(|values| zeros(values)));
+        Adam { learning_rate, steps: 0, moments: moments.collect() }
     }
 
     pub fn step(&mut self, weights: &mut Weights, gradients: &[LayerGradient]) {
@@ -34,8 +35,9 @@ impl Adam {
         let unbiased = |decay: f32| 1.0 - f64::from(decay).powi(self.steps);
         let rate = (self.learning_rate * unbiased(SQUARE_DECAY).sqrt() / unbiased(MEAN_DECAY)) as f32;
         for ((layer, gradient), moments) in weights.layers.iter_mut().zip(gradients).zip(&mut self.moments) {
-            let [kernel, bias] = moments;
+            let [kernel, recurrent, bias] = moments;
             kernel.step(rate, &mut layer.kernel, &gradient.kernel);
+            recurrent.step(rate, &mut layer.recurrent, &gradient.recurrent);
             bias.step(rate, &mut layer.bias, &gradient.bias);
         }
     }
@@ -63,6 +65,7 @@ mod tests {
         let before = weights.clone();
         let gradient = |layer: &crate::training::weights::LayerWeights| LayerGradient {
             kernel: vec![-3.0; layer.kernel.len()],
+            recurrent: Vec::new(),
             bias: vec![0.5; layer.bias.len()],
         };
         let gradients: Vec<LayerGradient> = weights.layers.iter().map(gradient).collect();

@@ -11,6 +11,7 @@ use crate::scoring::detector::Detector;
 use crate::training::dataset::Dataset;
 use crate::training::error::TrainingError;
 use crate::training::order::percentile;
+use crate::training::samples::Samples;
 use crate::training::spec::ThresholdRule;
 use crate::training::store::Rows;
 use crate::training::tail::Tail;
@@ -32,6 +33,9 @@ pub struct Calibration {
     /// The share of rows whose score is above the threshold.
     pub validation_share_above: f64,
     pub training_share_above: f64,
+    /// Of rows labelled as anomalies that were not trained on, where such rows were trained on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anomalous_share_above: Option<f64>,
 }
 
 /// Percentiles of scores.
@@ -57,7 +61,8 @@ pub(super) fn calibrate(
     let mut detector = scores_of(model);
     let mut scores = Rows::new(1, SCORES_IN_MEMORY);
     let mut sum = 0.0;
-    each_score(&mut *detector, &mut data.validation, watch, |score| {
+    let all = data.validation.len();
+    each_score(&mut *detector, &mut data.validation, all, watch, |score| {
         if !score.is_finite() {
             return Ok(());
         }
@@ -82,13 +87,14 @@ pub(super) fn calibrate(
         greatest: at(100.0)?,
     };
     let mean = sum / scores.len() as f64;
-    let mut share = |rows: &mut Rows<f64>| {
-        let mut above = 0u64;
-        each_score(&mut *detector, rows, watch, |score| {
+    let mut share = |samples: &mut Samples| {
+        let (mut above, mut all) = (0u64, 0u64);
+        each_score(&mut *detector, samples, shared(samples), watch, |score| {
             above += u64::from(score > threshold);
+            all += 1;
             Ok(())
         })?;
-        Ok::<f64, TrainingError>(above as f64 / rows.len() as f64)
+        Ok::<f64, TrainingError>(above as f64 / all as f64)
     };
     Ok(Calibration {
         rule,
@@ -96,6 +102,7 @@ pub(super) fn calibrate(
         promised_share,
         validation_share_above: share(&mut data.validation)?,
         training_share_above: share(&mut data.training)?,
+        anomalous_share_above: data.anomalies.as_mut().map(|[_, validation]| share(validation)).transpose()?,
         validation_scores: Distribution { mean, ..validation_scores },
     })
 }
@@ -113,7 +120,8 @@ fn promised(rule: ThresholdRule, data: &Dataset) -> f64 {
         ThresholdRule::Tail(share) => share,
         ThresholdRule::AlarmsPerDay(alarms) => {
             let [_, from, to] = data.span;
-            let days = (to - from).max(1) as f64 / DAY_MICROS;
+            // The first windows of the part have no sequence.
+            let days = (to - from - data.sample_us).max(1) as f64 / DAY_MICROS;
             (alarms * days / data.validation.len() as f64).min(1.0)
         }
     }
@@ -162,20 +170,30 @@ fn furthest(row: &[f64], floors: &[f64]) -> f64 {
     deviations.fold(f64::NAN, f64::max)
 }
 
+/// Shares above the threshold are told of so many rows, evenly spread where there are more.
+const SHARE_ROWS: u64 = 1 << 22;
+
+fn shared(samples: &Samples) -> u64 {
+    (SHARE_ROWS / samples.steps() as u64).clamp(1, samples.len())
+}
+
+/// The scores of `count` samples, evenly spread over all.
 fn each_score(
     detector: &mut ScoresOf,
-    rows: &mut Rows<f64>,
+    samples: &mut Samples,
+    count: u64,
     watch: &mut Watch<'_>,
     mut each: impl FnMut(f64) -> Result<(), TrainingError>,
 ) -> Result<(), TrainingError> {
     let mut raw = Vec::new();
-    for from in (0..rows.len()).step_by(READ_ROWS as usize) {
+    let together = (READ_ROWS / samples.steps() as u64).max(1);
+    for from in (0..count).step_by(together as usize) {
         raw.clear();
-        rows.read(from, READ_ROWS, &mut raw)?;
+        samples.read_of_spread(from, together, count, &mut raw)?;
         for score in detector(&raw) {
             each(score)?;
         }
-        watch.tell(News::Scored { rows: (from + READ_ROWS).min(rows.len()) })?;
+        watch.tell(News::Scored { rows: (from + together).min(count), of: count })?;
     }
     Ok(())
 }

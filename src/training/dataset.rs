@@ -1,27 +1,34 @@
 //! Rows to train on and rows to judge by, split by time, with the scaler that the first gave.
 //!
-//! Promise: exactly the last share in time is the validation part, also where times are equal (then what was read later is later); the
-//! scaler sees nothing of it.
+//! Promise: exactly the last share in time is the validation part, also where times are equal (then what was read later is later; where
+//! sequences are trained on, windows of one time are of one part); the scaler sees nothing of it.
 
 use crate::models::features::Scaler;
 use crate::models::preparation::Preparation;
 use crate::training::error::TrainingError;
-use crate::training::input::{Input, InputSpec, times};
+use crate::training::gather::{Gathered, Kept, memory_rows, read};
+use crate::training::input::InputSpec;
 use crate::training::order;
 use crate::training::prepare::preparation;
 use crate::training::recording::{Counts, RecordingSpec};
+use crate::training::samples::Samples;
 use crate::training::selection::Selection;
-use crate::training::spec::TrainingSpec;
+use crate::training::sequences::{self, Cut, Keyed};
+use crate::training::spec::{Method, TrainingSpec};
 use crate::training::store::Rows;
-use crate::training::train::{News, Watch};
+use crate::training::train::Watch;
 
+/// Fewer anomalies than this say nothing about anomalies.
+const ANOMALIES_MIN: u64 = 10;
 const READ_ROWS: u64 = 4096;
 
 /// What a detector is trained with: what its selection reads of each row. Missing values are NaN.
 pub(super) struct Dataset {
     pub(super) preparation: Preparation,
-    pub(super) training: Rows<f64>,
-    pub(super) validation: Rows<f64>,
+    pub(super) training: Samples,
+    pub(super) validation: Samples,
+    /// The same of rows that are known to be anomalies, where those are trained on; split by their own times, so that each part has some.
+    pub(super) anomalies: Option<[Samples; 2]>,
     pub(super) counts: Counts,
     /// Rows that did not meet the condition.
     pub(super) passed_over: u64,
@@ -30,16 +37,15 @@ pub(super) struct Dataset {
     pub(super) without_past: u64,
     /// The first time of the training part, of the validation part, and the last time of all.
     pub(super) span: [i64; 3],
+    /// From a sample's first row to its last, in microseconds.
+    pub(super) sample_us: i64,
 }
 
-/// Everything that was read, in the order it came.
-struct Gathered {
-    times: Rows<i64>,
-    values: Rows<f64>,
-    counts: Counts,
-    passed_over: u64,
-    cut_off: u64,
-    without_past: u64,
+/// Rows after they were split.
+struct Parts {
+    training: Samples,
+    validation: Samples,
+    span: [i64; 3],
 }
 
 /// Reads the recording once.
@@ -52,8 +58,7 @@ pub(super) fn gather(
     let schema = input.schema(recording)?;
     let selection = Selection::new(spec, input, &recording.events, &schema)?;
     let mut gathered = read(spec, input, recording, &selection, watch)?;
-    let rows = gathered.values.len();
-    let validation = ((rows as f64 * spec.validation).round() as u64).clamp(1, rows.saturating_sub(1).max(1));
+    let rows = gathered.normal.len();
     if rows < spec.rows_min {
         return Err(TrainingError::TooFewRows {
             usable: rows,
@@ -64,69 +69,61 @@ pub(super) fn gather(
             cut_off: gathered.cut_off,
         });
     }
-    split(spec, &selection, &mut gathered, rows - validation)
-}
-
-/// How many rows of so many numbers each of two copies may hold in memory.
-fn memory_rows(spec: &TrainingSpec, width: usize) -> u64 {
-    spec.memory_bytes / (8 + 16 * width as u64)
-}
-
-fn read(
-    spec: &TrainingSpec,
-    input: &InputSpec,
-    recording: &RecordingSpec,
-    selection: &Selection,
-    watch: &mut Watch<'_>,
-) -> Result<Gathered, TrainingError> {
-    let mut input = Input::open(input, recording, selection.reach().as_slice())?;
-    let width = selection.width();
-    let memory = memory_rows(spec, width);
-    let (mut times_kept, mut values_kept) = (Rows::new(1, memory), Rows::new(width, memory));
-    let (mut passed_over, mut cut_off, mut without_past, mut values) = (0, 0, 0, Vec::new());
-    let is_compared = selection.compared().is_some();
-    while let Some(rows) = input.next()? {
-        selection.read(&rows, input.history(), &mut values);
-        let chosen = selection.chosen(&rows);
-        let cut = input.cut_off(&rows);
-        for (row, (time, values)) in times(&rows).iter().zip(values.chunks_exact(width)).enumerate() {
-            if chosen.as_ref().is_some_and(|chosen| !chosen.value(row)) {
-                passed_over += 1;
-                continue;
+    let anomalies = match &spec.method {
+        Method::Classifier { .. } => {
+            let anomalous = gathered.anomalous.len();
+            if anomalous < ANOMALIES_MIN {
+                let column = spec.labels.as_ref().map(|labels| labels.column.clone()).unwrap_or_default();
+                return Err(TrainingError::OneClass { column, normal: rows, anomalous, wanted: ANOMALIES_MIN });
             }
-            if cut.as_ref().is_some_and(|cut| cut[row]) {
-                cut_off += 1;
-                continue;
-            }
-            if is_compared && values.iter().all(|value| value.is_nan()) {
-                without_past += 1;
-                continue;
-            }
-            times_kept.push(&[*time])?;
-            values_kept.push(values)?;
+            Some(split(spec, &mut gathered.anomalous)?)
         }
-        watch.tell(News::Read { rows: values_kept.len(), counts: input.counts() })?;
-    }
-    let (times, values, counts) = (times_kept, values_kept, input.counts());
-    Ok(Gathered { times, values, counts, passed_over, cut_off, without_past })
+        _ => None,
+    };
+    let slide = match input {
+        InputSpec::Windows(window) if spec.steps > 1 => Some(window.timing().slide),
+        _ => None,
+    };
+    let Parts { mut training, validation, span } = match slide {
+        Some(slide) => split_sequences(spec, slide, &mut gathered.normal)?,
+        None => split(spec, &mut gathered.normal)?,
+    };
+    let preparation = match selection.compared() {
+        Some(features) => Preparation::new(features.to_vec(), Scaler::None),
+        None => preparation(spec, selection.features(), training.rows())?,
+    };
+    let Gathered { counts, passed_over, cut_off, without_past, .. } = gathered;
+    let sample_us = slide.map_or(0, |slide| (spec.steps as i64 - 1) * slide);
+    let anomalies = anomalies.map(|parts| [parts.training, parts.validation]);
+    Ok(Dataset {
+        preparation,
+        training,
+        validation,
+        anomalies,
+        counts,
+        passed_over,
+        cut_off,
+        without_past,
+        span,
+        sample_us,
+    })
 }
 
-/// The first `training_rows` in time, and the others.
-fn split(
-    spec: &TrainingSpec,
-    selection: &Selection,
-    gathered: &mut Gathered,
-    training_rows: u64,
-) -> Result<Dataset, TrainingError> {
-    let (width, total) = (gathered.values.width(), gathered.values.len());
-    let last_time = order::smallest(&mut gathered.times, training_rows - 1)?;
-    let first = order::smallest(&mut gathered.times, 0)?;
-    let boundary = order::smallest(&mut gathered.times, training_rows)?;
-    let last = order::smallest(&mut gathered.times, total - 1)?;
+/// Of so many rows, those that are trained on.
+fn training_rows(spec: &TrainingSpec, rows: u64) -> u64 {
+    rows - ((rows as f64 * spec.validation).round() as u64).clamp(1, rows.saturating_sub(1).max(1))
+}
+
+/// The rows that are first in time, and the others.
+fn split(spec: &TrainingSpec, kept: &mut Kept) -> Result<Parts, TrainingError> {
+    let (width, total) = (kept.values.width(), kept.len());
+    let training_rows = training_rows(spec, total);
+    let last_time = order::smallest(&mut kept.times, training_rows - 1)?;
+    let span = span(kept, training_rows)?;
     let (mut earlier, mut read_times) = (0, Vec::new());
     for_each_block(total, |from| {
         read_times.clear();
-        gathered.times.read(from, READ_ROWS, &mut read_times)?;
+        kept.times.read(from, READ_ROWS, &mut read_times)?;
         earlier += read_times.iter().filter(|time| **time < last_time).count() as u64;
         Ok(())
     })?;
@@ -140,8 +137,8 @@ fn split(
     for_each_block(total, |from| {
         read_times.clear();
         values.clear();
-        gathered.times.read(from, READ_ROWS, &mut read_times)?;
-        gathered.values.read(from, READ_ROWS, &mut values)?;
+        kept.times.read(from, READ_ROWS, &mut read_times)?;
+        kept.values.read(from, READ_ROWS, &mut values)?;
         for (time, row) in read_times.iter().zip(values.chunks_exact(width)) {
             let is_tie = *time == last_time && ties > 0;
             ties -= u64::from(is_tie);
@@ -153,13 +150,31 @@ fn split(
         }
         Ok(())
     })?;
-    let preparation = match selection.compared() {
-        Some(features) => Preparation::new(features.to_vec(), Scaler::None),
-        None => preparation(spec, selection.features(), &mut training)?,
-    };
-    let Gathered { counts, passed_over, cut_off, without_past, .. } = *gathered;
-    let span = [first, boundary, last];
-    Ok(Dataset { preparation, training, validation, counts, passed_over, cut_off, without_past, span })
+    Ok(Parts { training: Samples::of_rows(training), validation: Samples::of_rows(validation), span })
+}
+
+/// The windows that begin before the first of the validation part does, and the others, as sequences.
+fn split_sequences(spec: &TrainingSpec, slide: i64, kept: &mut Kept) -> Result<Parts, TrainingError> {
+    let windows = kept.len();
+    let span = span(kept, training_rows(spec, windows))?;
+    let memory_rows = memory_rows(spec, kept.values.width());
+    let cut = Cut { steps: spec.steps, slide, boundary: span[1], memory_rows };
+    let Kept { times, keys, values } = kept;
+    let [training, validation] = sequences::split(Keyed { times, keys, values }, cut)?;
+    if training.len() == 0 || validation.len() == 0 || training.len() + validation.len() < spec.rows_min {
+        return Err(TrainingError::TooFewSequences {
+            steps: spec.steps,
+            training: training.len(),
+            validation: validation.len(),
+            windows,
+        });
+    }
+    Ok(Parts { training, validation, span })
+}
+
+fn span(kept: &mut Kept, training_rows: u64) -> Result<[i64; 3], TrainingError> {
+    let mut at = |row| order::smallest(&mut kept.times, row);
+    Ok([at(0)?, at(training_rows)?, at(kept.values.len() - 1)?])
 }
 
 fn for_each_block(rows: u64, mut each: impl FnMut(u64) -> Result<(), TrainingError>) -> Result<(), TrainingError> {

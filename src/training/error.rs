@@ -32,6 +32,20 @@ pub enum TrainingError {
          {passed_over} rows did not meet the condition `where`, and {cut_off} windows were cut off by the recording's ends)"
     )]
     TooFewRows { usable: u64, wanted: u64, events: u64, rejected: u64, passed_over: u64, cut_off: u64 },
+    #[error(
+        "of {windows} windows there are {training} sequences of {steps} to train on and {validation} to judge by, which is too few: in \
+         each of the two parts a key needs {steps} windows without a gap; train on a longer recording, or make `sequence` shorter or \
+         `validation` greater"
+    )]
+    TooFewSequences { steps: usize, training: u64, validation: u64, windows: u64 },
+    #[error(
+        "by the column `{column}` {normal} rows are normal and {anomalous} are anomalies; a classifier needs both, and at least {wanted} anomalies"
+    )]
+    OneClass { column: String, normal: u64, anomalous: u64, wanted: u64 },
+    #[error("a classifier needs `labels` that tell which rows are anomalies")]
+    Unlabelled,
+    #[error("a detector of this kind is trained on single rows, not on sequences of {steps}")]
+    NoSequences { steps: usize },
     #[error("the feature `{feature}` has no finite value in any row of the training part; take it out of `features`")]
     FeatureWithoutValues { feature: String },
     #[error("the values of the feature `{feature}` are too large to be scaled")]

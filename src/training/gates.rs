@@ -131,14 +131,15 @@ fn backward<L: Lanes>(lanes: L, work: Backward<'_>) {
     }
 }
 
+/// Weighted inputs with their bias.
 #[inline(always)]
-fn gate<L: Lanes>(lanes: L, sums: &[f32], bias: &[f32], from: usize, to: usize) -> L::Vector {
+pub(super) fn gate<L: Lanes>(lanes: L, sums: &[f32], bias: &[f32], from: usize, to: usize) -> L::Vector {
     lanes.add(take(lanes, &sums[from..to]), take(lanes, &bias[from..to]))
 }
 
 /// Up to eight values; zeros behind them.
 #[inline(always)]
-fn take<L: Lanes>(lanes: L, values: &[f32]) -> L::Vector {
+pub(super) fn take<L: Lanes>(lanes: L, values: &[f32]) -> L::Vector {
     match values.first_chunk() {
         Some(whole) => lanes.read(whole),
         None => {
@@ -149,8 +150,9 @@ fn take<L: Lanes>(lanes: L, values: &[f32]) -> L::Vector {
     }
 }
 
+/// As many values as there is room for.
 #[inline(always)]
-fn give<L: Lanes>(lanes: L, vector: L::Vector, values: &mut [f32]) {
+pub(super) fn give<L: Lanes>(lanes: L, vector: L::Vector, values: &mut [f32]) {
     match values.first_chunk_mut() {
         Some(whole) => lanes.store(vector, whole),
         None => {

@@ -177,18 +177,22 @@ impl LabelledRows {
     }
 }
 
+/// Whether a label means normal, where those that do are `named`, or none are.
+pub(super) fn is_normal(label: &str, named: &[String]) -> bool {
+    match named {
+        [] => NORMAL.contains(&label.trim().to_lowercase().as_str()),
+        named => named.iter().any(|normal| normal == label),
+    }
+}
+
 /// The labels that mean normal, of those that were seen.
-fn normal(labels: &[String], named: &[String]) -> Result<Vec<String>, TrainingError> {
+pub(super) fn normal(labels: &[String], named: &[String]) -> Result<Vec<String>, TrainingError> {
     let mut values = labels.to_vec();
     values.sort();
     if let Some(value) = named.iter().find(|value| !values.contains(value)) {
         return Err(TrainingError::LabelUnknown { value: value.clone(), values });
     }
-    let is_normal = |label: &&String| match named {
-        [] => NORMAL.contains(&label.trim().to_lowercase().as_str()),
-        named => named.contains(label),
-    };
-    let normal: Vec<String> = values.iter().filter(is_normal).cloned().collect();
+    let normal: Vec<String> = values.iter().filter(|label| is_normal(label, named)).cloned().collect();
     if normal.is_empty() { Err(TrainingError::NormalUnknown { values }) } else { Ok(normal) }
 }
 

@@ -6,7 +6,8 @@
 //! ```text
 //! recording ─► input ─► selection ─► dataset (store) ─► fit (shuffle, gradient, adam) ─► calibrate ─► Model
 //! files        events,  features,    split by time,     a file for each method          threshold
-//!              windows  condition    transforms, scaler
+//!              windows  condition    sequences of keys,
+//!                                    transforms, scaler
 //!                  └──► evaluate (scoring, truth) ─► labelled rows, scores ─► judgement (metrics, bootstrap, ranges, nab)
 //! ```
 
@@ -18,9 +19,11 @@ pub mod error;
 pub mod evaluate;
 pub mod fit;
 mod gates;
+mod gather;
 pub mod gradient;
 pub mod input;
 pub mod judgement;
+mod keys;
 pub mod labelled;
 pub mod metrics;
 pub mod nab;
@@ -30,8 +33,12 @@ mod order;
 mod prepare;
 pub mod ranges;
 pub mod recording;
+mod recurrent;
+mod recurrent_gates;
 pub mod reference;
+mod samples;
 mod selection;
+mod sequences;
 mod shuffle;
 pub mod spec;
 mod statistics;

@@ -7,6 +7,7 @@ use crate::models::preparation::Preparation;
 use crate::models::transform::Transform;
 use crate::training::error::TrainingError;
 use crate::training::normal::quantile;
+use crate::training::samples::evenly;
 use crate::training::spec::{FeatureSpec, TrainingSpec, TransformSpec};
 use crate::training::statistics::Statistics;
 use crate::training::store::Rows;
@@ -76,13 +77,11 @@ fn statistics(rows: &mut Rows<f64>, change: impl Fn(&mut [f64])) -> Result<Stati
 }
 
 /// Up to `count` rows, evenly spread over all of them.
-pub(super) fn sample(rows: &mut Rows<f64>, count: u64) -> Result<Vec<f64>, TrainingError> {
+fn sample(rows: &mut Rows<f64>, count: u64) -> Result<Vec<f64>, TrainingError> {
     let taken = count.min(rows.len());
     let mut values = Vec::with_capacity(taken as usize * rows.width());
     for index in 0..taken {
-        // Both are far below 2^64 by their product's u128.
-        let place = (u128::from(index) * u128::from(rows.len()) / u128::from(taken)) as u64;
-        rows.read(place, 1, &mut values)?;
+        rows.read(evenly(index, taken, rows.len()), 1, &mut values)?;
     }
     Ok(values)
 }

@@ -39,11 +39,12 @@ impl Selection {
             Some(Condition { column, equals }) => Some((place(schema, column, "choose rows by")?, equals.clone())),
             None => None,
         };
+        let label = spec.labels.as_ref().map(|labels| place(schema, &labels.column, "take labels from")).transpose()?;
         let features = match &spec.features {
             Some(features) => features.clone(),
             None => {
                 let chosen = condition.as_ref().map(|(column, _)| *column);
-                let is_free = |column: &usize| Some(*column) != chosen;
+                let is_free = |column: &usize| Some(*column) != chosen && Some(*column) != label;
                 let columns = defaults(input, events, schema).into_iter().filter(is_free);
                 columns.map(|column| FeatureSpec::of_field(schema.field(column).name())).collect()
             }

@@ -11,6 +11,8 @@ use crate::models::subspace::SubspaceMeasure;
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingSpec {
     pub method: Method,
+    /// Rows that make one input: more than 1 for sequences of a key's windows.
+    pub steps: usize,
     /// What becomes features, in this order; none: every column of numbers.
     pub features: Option<Vec<FeatureSpec>>,
     /// What is done to the features that say nothing of their own.
@@ -23,7 +25,9 @@ pub struct TrainingSpec {
     /// Fewer rows than this are refused: they say little about anything. At least 2.
     pub rows_min: u64,
     pub epochs_max: usize,
-    /// Rows between two steps of the weights; none: 256, fewer where the training part is small.
+    /// Rows, or sequences, of an epoch, others each time; none: all rows, or 65,536 sequences.
+    pub epoch_rows: Option<u64>,
+    /// Rows, or sequences, between two steps of the weights; none: 256 rows or 64 sequences, fewer where the training part is small.
     pub batch_rows: Option<usize>,
     pub learning_rate: f64,
     /// Epochs without a better validation loss after which training ends.
@@ -32,6 +36,8 @@ pub struct TrainingSpec {
     pub seed: u64,
     /// The rows to train on; none: all.
     pub condition: Option<Condition>,
+    /// What tells anomalies. A classifier learns from them, what learns the normal leaves them out.
+    pub labels: Option<LabelSpec>,
     /// Rows beyond this are kept in a temporary file.
     pub memory_bytes: u64,
 }
@@ -40,6 +46,7 @@ impl Default for TrainingSpec {
     fn default() -> TrainingSpec {
         TrainingSpec {
             method: Method::Autoencoder(Architecture::lstm()),
+            steps: 1,
             features: None,
             transforms: Vec::new(),
             scaling: Scaling::Standard,
@@ -47,12 +54,14 @@ impl Default for TrainingSpec {
             validation: 0.2,
             rows_min: 50,
             epochs_max: 100,
+            epoch_rows: None,
             batch_rows: None,
             learning_rate: 0.001,
             patience: 5,
             threshold: ThresholdRule::Percentile(99.0),
             seed: 0,
             condition: None,
+            labels: None,
             memory_bytes: 1 << 30,
         }
     }
@@ -62,7 +71,13 @@ impl TrainingSpec {
     /// A small training part still takes about a hundred steps an epoch, in batches of 32 at least.
     pub(super) fn batch_rows_for(&self, training_rows: u64) -> usize {
         let few = usize::try_from(training_rows / 100).unwrap_or(usize::MAX);
-        self.batch_rows.unwrap_or(few.next_power_of_two().clamp(32, 256))
+        let most = if self.steps > 1 { 64 } else { 256 };
+        self.batch_rows.unwrap_or(few.clamp(32, most).next_power_of_two())
+    }
+
+    /// Sequences overlap, so that an epoch of all would show each row once a step.
+    pub(super) fn epoch_rows_for(&self) -> u64 {
+        self.epoch_rows.unwrap_or(if self.steps > 1 { 1 << 16 } else { u64::MAX })
     }
 }
 
@@ -83,6 +98,11 @@ pub enum Method {
     },
     KMeans {
         clusters: usize,
+    },
+    /// A supervised network that tells anomalies from normal rows; without layers it is a logistic regression.
+    Classifier {
+        /// Units of each layer between the features and the one output.
+        layers: Vec<usize>,
     },
     /// Floors under the deviations from earlier windows.
     Baseline {
@@ -208,6 +228,14 @@ pub enum Scaling {
     None,
 }
 
+/// Which column says what a row is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelSpec {
+    pub column: String,
+    /// Labels of normal rows; none: those that are commonly so called. Rows without a label are not trained on.
+    pub normal: Vec<String>,
+}
+
 /// Which rows are taken.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
@@ -225,6 +253,14 @@ mod tests {
         let spec = TrainingSpec::default();
         assert_eq!([0, 800, 10_000, 25_600, 1 << 40].map(|rows| spec.batch_rows_for(rows)), [32, 32, 128, 256, 256]);
         assert_eq!(TrainingSpec { batch_rows: Some(7), ..spec }.batch_rows_for(1 << 40), 7);
+    }
+
+    #[test]
+    fn an_epoch_of_sequences_is_bounded() {
+        let spec = TrainingSpec::default();
+        assert_eq!(spec.epoch_rows_for(), u64::MAX);
+        let sequences = TrainingSpec { steps: 50, ..spec };
+        assert_eq!((sequences.epoch_rows_for(), sequences.batch_rows_for(1 << 40)), (65_536, 64));
     }
 
     #[test]

@@ -65,6 +65,34 @@ impl<T: Cell> Rows<T> {
         Rows { width, rows: 0, memory_rows_max, memory: Vec::new(), spill: None, kind: PhantomData }
     }
 
+    /// So many rows of nothing yet, to be put in any order.
+    pub(super) fn unfilled(
+        width: usize,
+        memory_rows_max: u64,
+        rows: u64,
+        nothing: T,
+    ) -> Result<Rows<T>, TrainingError> {
+        let held = memory_rows_max.min(rows);
+        let spill = if rows > held { Some(Spill::create()?) } else { None };
+        let memory = vec![nothing; held as usize * width];
+        Ok(Rows { width, rows, memory_rows_max, memory, spill, kind: PhantomData })
+    }
+
+    /// Puts rows that lie one after the other where rows from `at` on are.
+    pub(super) fn put(&mut self, at: u64, rows: &[T]) -> Result<(), TrainingError> {
+        let held = self.memory_rows_max.min(self.rows);
+        let in_memory = held.saturating_sub(at).min((rows.len() / self.width) as u64) as usize * self.width;
+        let (first, others) = rows.split_at(in_memory);
+        if !first.is_empty() {
+            let from = at as usize * self.width;
+            self.memory[from..from + in_memory].copy_from_slice(first);
+        }
+        match &mut self.spill {
+            Some(spill) if !others.is_empty() => spill.put((at.max(held) - held) * self.width as u64 * 8, others),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn width(&self) -> usize {
         self.width
     }
@@ -132,6 +160,12 @@ impl Spill {
         Ok(())
     }
 
+    /// Writes in the middle; nothing waits to be written at the end.
+    fn put<T: Cell>(&mut self, at: u64, cells: &[T]) -> Result<(), TrainingError> {
+        let bytes: Vec<u8> = cells.iter().flat_map(|cell| cell.to_bytes()).collect();
+        self.file.write_all_at(&bytes, at).map_err(self.failed())
+    }
+
     fn read<T: Cell>(&mut self, at: u64, cells: usize, into: &mut Vec<T>) -> Result<(), TrainingError> {
         if !self.waiting.is_empty() {
             self.write()?;
@@ -163,6 +197,20 @@ mod tests {
             let mut read = Vec::new();
             rows.read(20, 1, &mut read).unwrap();
             assert_eq!((read, rows.len()), (row(20).to_vec(), 21), "pushed after a read");
+        }
+    }
+
+    #[test]
+    fn rows_are_put_in_any_order_wherever_they_lie() {
+        for memory in [0, 1, 7, 100] {
+            let mut rows = Rows::unfilled(2, memory, 20, 0i64).unwrap();
+            for at in [15, 0, 5, 10] {
+                let cells: Vec<i64> = (at..at + 5).flat_map(|row| [row, -row]).collect();
+                rows.put(at as u64, &cells).unwrap();
+            }
+            let mut read = Vec::new();
+            rows.read(0, 20, &mut read).unwrap();
+            assert_eq!(read, (0..20).flat_map(|row| [row, -row]).collect::<Vec<i64>>(), "{memory} in memory");
         }
     }
 

@@ -25,8 +25,13 @@ pub struct Trained {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Account {
     pub features: Vec<String>,
+    /// Windows that are scored at once. More than 1: what is counted as rows are sequences of so many.
+    pub sequence: usize,
     pub training_rows: u64,
     pub validation_rows: u64,
+    /// Rows labelled as anomalies that were trained on, and others that were not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anomalous_rows: Option<[u64; 2]>,
     /// Records that were no events, and events that were too late.
     pub rejected: u64,
     pub too_late: u64,
@@ -61,6 +66,8 @@ pub enum News {
     Split {
         training_rows: u64,
         validation_rows: u64,
+        /// Of the training rows, as many as an epoch takes.
+        epoch_rows: u64,
     },
     /// Rows of this epoch so far, and their mean loss.
     Trained {
@@ -77,9 +84,10 @@ pub enum News {
         point: Epoch,
         is_best: bool,
     },
-    /// Rows that were scored so far.
+    /// Rows that were scored so far, and how many are to be.
     Scored {
         rows: u64,
+        of: u64,
     },
 }
 
@@ -104,13 +112,20 @@ pub fn train(
     mut watch: Watch<'_>,
 ) -> Result<Trained, TrainingError> {
     let mut data = gather(spec, input, recording, &mut watch)?;
-    watch.tell(News::Split { training_rows: data.training.len(), validation_rows: data.validation.len() })?;
+    let (training_rows, validation_rows) = (data.training.len(), data.validation.len());
+    let epoch_rows = training_rows.min(spec.epoch_rows_for());
+    watch.tell(News::Split { training_rows, validation_rows, epoch_rows })?;
     let fitted = fit(spec, &mut data, &mut watch)?;
     let raw = model(&fitted, &data, recording, Threshold { value: 0.0, calibration: String::new() }, BTreeMap::new())?;
     let calibration = calibrate(&raw, &mut data, spec.threshold, &mut watch)?;
     let threshold = Threshold {
         value: calibration.threshold,
-        calibration: format!("{} of the scores of {} validation rows", spec.threshold.words(), data.validation.len()),
+        calibration: format!(
+            "{} of the scores of {} validation {}",
+            spec.threshold.words(),
+            data.validation.len(),
+            units(&data)
+        ),
     };
     let mut metrics: BTreeMap<String, f64> = [
         ("training_rows", data.training.len() as f64),
@@ -120,6 +135,9 @@ pub fn train(
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
+    if let Some(share) = calibration.anomalous_share_above {
+        metrics.insert("anomalous_share_above".to_owned(), share);
+    }
     if let Some(Learning { best, curve }) = &fitted.learning {
         metrics.insert("training_loss".to_owned(), best.training_loss);
         metrics.insert("validation_loss".to_owned(), best.validation_loss);
@@ -143,9 +161,21 @@ fn model(
         features: data.preparation.features().to_vec(),
         scaler: data.preparation.scaler().clone(),
         threshold,
-        training_data: Some(format!("{rows} rows from {from} to {to} of {}", recording.files.paths.join(", "))),
+        training_data: Some(format!(
+            "{rows} {} from {from} to {to} of {}",
+            units(data),
+            recording.files.paths.join(", ")
+        )),
         metrics,
     })?)
+}
+
+/// What is counted.
+fn units(data: &Dataset) -> String {
+    match data.training.steps() {
+        1 => "rows".to_owned(),
+        steps => format!("sequences of {steps} windows"),
+    }
 }
 
 fn account(spec: &TrainingSpec, fitted: Fitted, data: &Dataset, calibration: Calibration) -> Account {
@@ -153,8 +183,10 @@ fn account(spec: &TrainingSpec, fitted: Fitted, data: &Dataset, calibration: Cal
     let (best, curve) = fitted.learning.map(|learning| (learning.best, learning.curve)).unzip();
     Account {
         features: data.preparation.features().iter().map(|feature| feature.name.clone()).collect(),
+        sequence: spec.steps,
         training_rows: data.training.len(),
         validation_rows: data.validation.len(),
+        anomalous_rows: data.anomalies.as_ref().map(|[training, validation]| [training.len(), validation.len()]),
         rejected: data.counts.rejected,
         too_late: data.counts.too_late,
         passed_over: data.passed_over,

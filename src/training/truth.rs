@@ -1,12 +1,14 @@
 //! What is known to be an anomaly: rows by the label in a column, or spans of time by a file of ranges.
 //!
 //! The file has the shape of the Numenta benchmark's `combined_windows.json`: for each key a list of spans, each its first and its last time.
+//! Or it is what `simulate` writes beside its data: a line for each fault.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, NaiveDateTime};
 
+use crate::sources::simulator::Truth as Fault;
 use crate::training::error::TrainingError;
 
 /// Where the truth is found.
@@ -42,12 +44,12 @@ impl LabelledSpans {
         let fault = |fault: String| TrainingError::Ranges { file: file.to_path_buf(), fault };
         let text = std::fs::read(file)
             .map_err(|source| TrainingError::RangesUnreadable { file: file.to_path_buf(), source })?;
-        let all: BTreeMap<String, Vec<[String; 2]>> = serde_json::from_slice(&text)
-            .map_err(|error| fault(format!("it is not a list of [from, to] for each key: {error}")))?;
+        let all = match simulated(&text) {
+            Some(all) => all,
+            None => listed(&text).map_err(fault)?,
+        };
         let mut keys = BTreeMap::new();
-        for (key, spans) in all {
-            let mut spans =
-                spans.iter().map(|span| read_span(&key, span)).collect::<Result<Vec<Span>, String>>().map_err(fault)?;
+        for (key, mut spans) in all {
             spans.sort_by_key(|span| (span.from, span.to));
             if let Some([_, second]) = spans.array_windows().find(|[first, second]| second.from <= first.to) {
                 let begin = DateTime::from_timestamp_micros(second.from).unwrap_or_default();
@@ -69,6 +71,30 @@ impl LabelledSpans {
     pub(super) fn keys(&self) -> impl Iterator<Item = &String> {
         self.keys.keys()
     }
+}
+
+/// Spans as Numenta writes them.
+fn listed(text: &[u8]) -> Result<BTreeMap<String, Vec<Span>>, String> {
+    let all: BTreeMap<String, Vec<[String; 2]>> = serde_json::from_slice(text)
+        .map_err(|error| format!("it is not a list of [from, to] for each key: {error}"))?;
+    let of_key = |(key, spans): (String, Vec<[String; 2]>)| {
+        let spans = spans.iter().map(|span| read_span(&key, span)).collect::<Result<Vec<Span>, String>>()?;
+        Ok((key, spans))
+    };
+    all.into_iter().map(of_key).collect()
+}
+
+/// The faults that `simulate` tells of; none where a line is no fault. Those of a device do not overlap.
+fn simulated(text: &[u8]) -> Option<BTreeMap<String, Vec<Span>>> {
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let faults: Vec<Fault> = lines.map(serde_json::from_slice).collect::<Result<_, _>>().ok()?;
+    let mut all: BTreeMap<String, Vec<Span>> = BTreeMap::new();
+    for fault in &faults {
+        // The end is no part of it; times are in milliseconds.
+        let (from, to) = (fault.from.saturating_mul(1000), fault.to.saturating_mul(1000).saturating_sub(1));
+        all.entry(fault.device.clone()).or_default().push(Span { from, to: to.max(from) });
+    }
+    (!all.is_empty()).then_some(all)
 }
 
 fn read_span(key: &str, [from, to]: &[String; 2]) -> Result<Span, String> {
@@ -112,6 +138,23 @@ mod tests {
         .unwrap();
         assert_eq!(spans.of("a"), [Span { from: 0, to: 1_000_000 }, Span { from: 2_500_000, to: 3_000_000 }]);
         assert!(spans.of("b").is_empty() && spans.has("b") && !spans.has("c"));
+    }
+
+    #[test]
+    fn what_was_simulated_is_read_as_it_was_written() {
+        let fault = |device: &str, from, to| Fault {
+            kind: "spike".into(),
+            device: device.into(),
+            fields: vec!["a".into()],
+            from,
+            to,
+            magnitude: 8.0,
+            messages: 3,
+        };
+        let faults = [fault("a", 5, 7), fault("b", 1, 2), fault("a", 2, 4)];
+        let spans = check(&faults.map(|fault| fault.as_json()).join("\n")).unwrap();
+        assert_eq!(spans.of("a"), [Span { from: 2000, to: 3999 }, Span { from: 5000, to: 6999 }]);
+        assert_eq!(spans.of("b"), [Span { from: 1000, to: 1999 }]);
     }
 
     #[test]

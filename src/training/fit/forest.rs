@@ -14,7 +14,7 @@ use crate::training::fit::prepared_sample;
 use crate::training::train::{News, Watch};
 
 /// Rows that medians are taken of.
-const MEDIAN_ROWS: u64 = 4096;
+pub(super) const MEDIAN_ROWS: u64 = 4096;
 const TREES_A_WORD: usize = 50;
 
 pub(super) fn fit(
@@ -56,7 +56,7 @@ fn depth_max(sample_rows: usize) -> u32 {
 }
 
 /// The middle value of each feature.
-fn medians(rows: &[f32], width: usize) -> Vec<f64> {
+pub(super) fn medians(rows: &[f32], width: usize) -> Vec<f64> {
     let middle = |feature: usize| {
         let mut values: Vec<f32> = rows.iter().skip(feature).step_by(width).copied().collect();
         values.sort_by(f32::total_cmp);

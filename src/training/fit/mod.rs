@@ -2,6 +2,8 @@
 
 mod autoencoder;
 mod baseline;
+mod classifier;
+mod epochs;
 mod forest;
 mod k_means;
 mod pca;
@@ -12,9 +14,8 @@ use crate::models::estimator::Estimator;
 use crate::models::preparation::Preparation;
 use crate::training::dataset::Dataset;
 use crate::training::error::TrainingError;
-use crate::training::prepare::sample;
+use crate::training::samples::Samples;
 use crate::training::spec::{Method, TrainingSpec};
-use crate::training::store::Rows;
 use crate::training::train::Watch;
 
 const READ_ROWS: u64 = 1024;
@@ -45,43 +46,54 @@ pub(super) struct Fitted {
 }
 
 pub(super) fn fit(spec: &TrainingSpec, data: &mut Dataset, watch: &mut Watch<'_>) -> Result<Fitted, TrainingError> {
-    let at_once = |estimator| Fitted { estimator, learning: None };
+    let whole = |estimator| Fitted { estimator, learning: None };
+    if spec.steps > 1 && !matches!(spec.method, Method::Autoencoder(_)) {
+        return Err(TrainingError::NoSequences { steps: spec.steps });
+    }
     match &spec.method {
         Method::Autoencoder(architecture) => autoencoder::fit(architecture, spec, data, watch),
         Method::Pca { measure, components, variance_floor } => {
-            pca::fit(*measure, *components, *variance_floor, data).map(at_once)
+            pca::fit(*measure, *components, *variance_floor, data).map(whole)
         }
         Method::IsolationForest { trees, sample_rows } => {
-            forest::fit(*trees, *sample_rows, spec.seed, data, watch).map(at_once)
+            forest::fit(*trees, *sample_rows, spec.seed, data, watch).map(whole)
         }
+        Method::Classifier { layers } => classifier::fit(layers, spec, data, watch),
         Method::Baseline { threshold: Some(_), .. } => Err(TrainingError::Untrained),
         Method::Baseline { baseline, threshold: None } => {
-            baseline::fit(baseline, spec.deviation_floor, data).map(at_once)
+            baseline::fit(baseline, spec.deviation_floor, data).map(whole)
         }
-        Method::KMeans { clusters } => k_means::fit(*clusters, spec.seed, data, watch).map(at_once),
+        Method::KMeans { clusters } => k_means::fit(*clusters, spec.seed, data, watch).map(whole),
     }
 }
 
-/// Hands every row on as the model will see it, in the order of time.
+/// Hands every sample on as the model will see it, in the order of time.
 fn each_prepared(
     preparation: &Preparation,
-    rows: &mut Rows<f64>,
+    samples: &mut Samples,
     mut each: impl FnMut(&[f32]),
 ) -> Result<(), TrainingError> {
     let (mut raw, mut scaled) = (Vec::new(), Vec::new());
-    for from in (0..rows.len()).step_by(READ_ROWS as usize) {
+    let together = at_once(READ_ROWS, samples);
+    for from in (0..samples.len()).step_by(together as usize) {
         raw.clear();
-        rows.read(from, READ_ROWS, &mut raw)?;
+        samples.read(from, together, &mut raw)?;
         scaled.resize(raw.len(), 0.0);
         preparation.prepare(&mut raw, &mut scaled);
-        scaled.chunks_exact(rows.width()).for_each(&mut each);
+        scaled.chunks_exact(samples.values()).for_each(&mut each);
     }
     Ok(())
 }
 
-/// Up to `count` rows as the model will see them, evenly spread over all.
-fn prepared_sample(preparation: &Preparation, rows: &mut Rows<f64>, count: u64) -> Result<Vec<f32>, TrainingError> {
-    let mut raw = sample(rows, count)?;
+/// Samples that have about so many rows.
+fn at_once(rows: u64, samples: &Samples) -> u64 {
+    (rows / samples.steps() as u64).max(1)
+}
+
+/// Up to `count` samples as the model will see them, evenly spread over all.
+fn prepared_sample(preparation: &Preparation, samples: &mut Samples, count: u64) -> Result<Vec<f32>, TrainingError> {
+    let mut raw = Vec::new();
+    samples.spread(count, &mut raw)?;
     let mut scaled = vec![0.0; raw.len()];
     preparation.prepare(&mut raw, &mut scaled);
     Ok(scaled)
