@@ -52,7 +52,9 @@ pub(super) fn split(keyed: Keyed<'_>, cut: Cut) -> Result<[Samples; 2], Training
         [Part::new(training, width, in_training)?, Part::new(validation, width, cut.memory_rows - in_training)?];
     let (mut times, mut keys, mut values) = (Vec::new(), Vec::new(), Vec::new());
     for from in (0..keyed.values.len()).step_by(SORTED_ROWS as usize) {
-        (times.clear(), keys.clear(), values.clear());
+        times.clear();
+        keys.clear();
+        values.clear();
         keyed.times.read(from, SORTED_ROWS, &mut times)?;
         keyed.keys.read(from, SORTED_ROWS, &mut keys)?;
         keyed.values.read(from, SORTED_ROWS, &mut values)?;
@@ -78,7 +80,8 @@ fn counts(times: &mut Rows<i64>, keys: &mut Rows<i64>, boundary: i64) -> Result<
     let mut counts = [Vec::new(), Vec::new()];
     let (mut read_times, mut read_keys) = (Vec::new(), Vec::new());
     for from in (0..times.len()).step_by(SORTED_ROWS as usize) {
-        (read_times.clear(), read_keys.clear());
+        read_times.clear();
+        read_keys.clear();
         times.read(from, SORTED_ROWS, &mut read_times)?;
         keys.read(from, SORTED_ROWS, &mut read_keys)?;
         for (time, key) in read_times.iter().zip(&read_keys) {

@@ -107,7 +107,8 @@ mod tests {
     fn order((count, steps): (u64, usize), memory: u64, (seed, epoch): (u64, usize), most: u64) -> Vec<f32> {
         let mut rows = Rows::new(2, memory);
         (0..count).for_each(|row| rows.push(&[row as f64, f64::NAN]).unwrap());
-        let mut samples = Samples::of_sequences(rows, steps, vec![0..count + 1 - steps as u64]);
+        let starts = 0..count + 1 - steps as u64;
+        let mut samples = Samples::of_sequences(rows, steps, vec![starts]);
         let features = vec![Feature::of_field("a"), Feature { default: 7.0, ..Feature::of_field("b") }];
         let preparation = Preparation::new(features, Scaler::None);
         let mut batches = Batches::new(&mut samples, &preparation, (seed, epoch), most);
