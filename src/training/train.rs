@@ -113,7 +113,9 @@ pub fn train(
 ) -> Result<Trained, TrainingError> {
     let mut data = gather(spec, input, recording, &mut watch)?;
     let (training_rows, validation_rows) = (data.training.len(), data.validation.len());
-    let epoch_rows = training_rows.min(spec.epoch_rows_for());
+    // Of two classes an epoch lasts as long as the more common one.
+    let longest = data.anomalies.as_ref().map_or(0, |[training, _]| training.len()).max(training_rows);
+    let epoch_rows = longest.min(spec.epoch_rows_for());
     watch.tell(News::Split { training_rows, validation_rows, epoch_rows })?;
     let fitted = fit(spec, &mut data, &mut watch)?;
     let raw = model(&fitted, &data, recording, Threshold { value: 0.0, calibration: String::new() }, BTreeMap::new())?;
