@@ -72,6 +72,7 @@ pub struct Scorer {
     name: String,
     model: String,
     threshold: f64,
+    score_max: Option<f64>,
     engine: Engine,
     features: Vec<Feature>,
     gather: Gather,
@@ -152,6 +153,7 @@ impl Scorer {
             name: detector,
             model: version,
             threshold: model.model.threshold().value,
+            score_max: model.model.estimator().score_max(),
             features: model.model.features().to_vec(),
             engine,
             gather,
@@ -199,7 +201,8 @@ impl Scorer {
         added.extend(clusters.map(|clusters| -> ArrayRef { Arc::new(Int32Array::from(clusters)) }));
         columns.splice(at..at, added);
         let names: Vec<&str> = self.features.iter().map(|feature| feature.name.as_str()).collect();
-        let finder = Finder { detector: &self.name, model: &self.model, threshold: self.threshold, features: &names };
+        let (threshold, greatest) = (self.threshold, self.score_max);
+        let finder = Finder { detector: &self.name, model: &self.model, threshold, greatest, features: &names };
         Scored {
             batch: RecordBatch::try_new(self.schema.clone(), columns)
                 .expect("the batch has the schema that was given at the start, and columns of its length were added"),
