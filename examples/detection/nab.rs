@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use tidewatch::models::versions::Versions;
 use tidewatch::training::truth::{LabelledSpans, Truth};
 use tidewatch::training::untrained;
-use tidewatch::models::versions::Versions;
 
 use crate::measured::{input, judged, settings};
 
@@ -13,7 +13,9 @@ pub fn print(data: &Path) -> Result<()> {
     let settings = settings(include_str!("nab.toml"))?;
     let truth = Truth::Spans(LabelledSpans::read(&data.join("nab/combined_windows.json"))?);
     println!("## NAB: the series that are here, streaming, without training, one setting for all\n");
-    println!("| detector | NAB score at its threshold | at the best one | windows of time | rows |\n|---|---|---|---|---|");
+    println!(
+        "| detector | NAB score at its threshold | at the best one | windows of time | rows |\n|---|---|---|---|---|"
+    );
     for section in &settings.detectors {
         let input = input(&settings, section)?;
         let given = untrained::model(&section.spec.name, &section.training, &input, &settings.event.schema)?;

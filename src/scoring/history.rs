@@ -61,7 +61,8 @@ impl Reach {
                 let span = i64::from(windows) * i64::from(every) * timing.slide;
                 earlier <= last && earlier > last - span && counts(timing, every, earlier)
             }
-            Reach::Everything => earlier <= timing.last_final(start),
+            // Of these all that follow are found at once.
+            Reach::Everything => false,
         }
     }
 
@@ -89,6 +90,13 @@ struct Window {
     rows: HashMap<Key, Place>,
     batches: Vec<RecordBatch>,
     is_saved: bool,
+}
+
+impl Window {
+    /// Whether the row of this group was told.
+    fn has_left(&self, key: &Key) -> bool {
+        self.rows.get(key).is_some_and(|place| place.revision.is_some())
+    }
 }
 
 /// Where a row lies, and the revision that it left with last.
@@ -172,14 +180,29 @@ impl History {
                 .map(|(start, _)| *start)
                 .take_while(|after| *after <= self.last_follower(*start));
             let is_follower = |after: &i64| self.looks_back(*after, *start);
-            let has_left = |after: &i64| {
-                let place = self.windows.get(after).and_then(|window| window.rows.get(key));
-                place.is_some_and(|place| place.revision.is_some())
-            };
+            let has_left = |after: &i64| self.windows.get(after).is_some_and(|window| window.has_left(key));
             due.extend(followers.filter(is_follower).filter(has_left).map(|after| (after, key.clone())));
+        }
+        if self.reaches.contains(&Reach::Everything) {
+            due.extend(self.all_that_follow(&changed));
         }
         let due: Vec<(i64, Key)> = due.into_iter().collect();
         due.chunks(BATCH_ROWS_MAX).map(|due| self.leaving(due)).collect()
+    }
+
+    /// Of each group, the rows that left and begin when its first changed one would be final.
+    fn all_that_follow(&self, changed: &BTreeSet<(i64, Key)>) -> Vec<(i64, Key)> {
+        let mut first: BTreeMap<&Key, i64> = BTreeMap::new();
+        for (start, key) in changed {
+            first.entry(key).or_insert(*start);
+        }
+        let mut all = Vec::new();
+        for (key, start) in first {
+            let from = start.saturating_add(self.timing.size).saturating_add(self.timing.lateness);
+            let left = self.windows.range(from..).filter(|(_, window)| window.has_left(key));
+            all.extend(left.map(|(after, _)| (*after, key.clone())));
+        }
+        all
     }
 
     /// Whether a window's score depends on an earlier one.
@@ -194,9 +217,6 @@ impl History {
 
     /// No window that begins later depends on this one.
     fn last_follower(&self, start: i64) -> i64 {
-        if self.reaches.contains(&Reach::Everything) {
-            return i64::MAX;
-        }
         start.saturating_add(self.kept().saturating_mul(self.timing.slide))
     }
 
