@@ -160,6 +160,23 @@ fn floors_and_a_threshold_are_trained_of_calm_windows() {
 }
 
 #[test]
+fn what_is_improbable_is_told_once_while_it_goes_on() {
+    let desk = tempfile::tempdir().unwrap();
+    let at = desk.path();
+    let tail = CONFIGURATION
+        .replace("kind = \"robust\"", "kind = \"tail\"")
+        .replace("history = 60\nhistory_min = 10\nthreshold = 8.0", "history = 300\nhistory_min = 60\nthreshold = 6.0")
+        .replace("allowed_lateness = \"5m\"", "allowed_lateness = \"0s\"");
+    std::fs::write(at.join("rooms.toml"), tail).unwrap();
+    write(&at.join("rooms"), 400, &[350, 351, 352, 353, 354], &[]);
+    well(&tidewatch(at, &["replay", "rooms.toml", "--from", "rooms", "-w", "2"]));
+    let found: Vec<(String, i64)> =
+        rows(at, "anomalies").iter().map(|row| (row["key"].text().to_owned(), minute(row))).collect();
+    assert_eq!(found, [("b".to_owned(), 350)]);
+    well(&tidewatch(at, &["verify", "output", "--deep", "--source", "rooms.toml"]));
+}
+
+#[test]
 fn clusters_of_changes_are_trained_as_they_score() {
     let desk = tempfile::tempdir().unwrap();
     let at = desk.path();

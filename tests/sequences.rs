@@ -170,7 +170,7 @@ fn named(model: &Model, recording: &RecordingSpec, windows: &[Vec<[f64; 4]>]) ->
     for (at, values) in windows.iter().enumerate() {
         history.take(rows(&schema, at as i64, values));
         for due in history.due() {
-            let scored = scorer.score(due, Some(&history));
+            let scored = scorer.score(due, Some(&mut history));
             assert_eq!(scored.unscored, if at + 1 < STEPS { values.len() } else { 0 }, "window {at}");
             let Some(anomalies) = scored.anomalies else { continue };
             let keys = anomalies.column_by_name("key").unwrap();

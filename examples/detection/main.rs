@@ -1,11 +1,13 @@
 //! How well do the detectors tell what is labelled? Every table of `docs/detection.md`, in Markdown, by the product's own training, scoring
 //! and judging; the configurations stand beside this file.
 //!
-//! `cargo run --release --example detection -- DATA_FOLDER [flows] [skab] [ton_iot]`: all of them where none is named. The folder holds
-//! `ciciot2023/flows.csv`, `skab/valve1/*.csv` and `ton_iot/Train_Test_IoT_*.csv`.
+//! `cargo run --release --example detection -- DATA_FOLDER [flows] [skab] [ton_iot] [nab]`: all of them where none is named. The folder holds
+//! `ciciot2023/flows.csv`, `skab/valve1/*.csv`, `ton_iot/Train_Test_IoT_*.csv`,
+//! and `nab/*/*.csv` with `nab/combined_windows.json`.
 
 mod flows;
 mod measured;
+mod nab;
 mod skab;
 mod ton_iot;
 
@@ -16,7 +18,8 @@ use anyhow::{Context, Result};
 /// A section of the page, and what prints it.
 type Table = (&'static str, fn(&Path) -> Result<()>);
 
-const TABLES: [Table; 3] = [("flows", flows::print), ("skab", skab::print), ("ton_iot", ton_iot::print)];
+const TABLES: [Table; 4] =
+    [("flows", flows::print), ("skab", skab::print), ("ton_iot", ton_iot::print), ("nab", nab::print)];
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);

@@ -15,7 +15,13 @@ pub enum BaselineMethod {
     /// As `Robust`, of windows at the same time of the period alone: `period_us` is a day or a week in microseconds, and `near_us` how
     /// far off that time still counts as the same.
     Profile { period_us: i64, near_us: i64 },
+    /// How improbable a value and its recent past are, under the tails of the same in earlier windows. A score counts where it is above
+    /// `again` times the greatest of the last `quiet_us` microseconds.
+    Tail { quiet_us: i64, again: f64 },
 }
+
+/// Windows that tails are made of at most: what is remembered of a key and feature is about 230 bytes a window.
+pub const TAIL_HISTORY_MAX: u32 = 1 << 14;
 
 /// A detector that needs no training to know what is usual: floors and a threshold are all that training adds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +56,14 @@ impl Baseline {
             BaselineMethod::Robust => true,
             BaselineMethod::Ewma { half_life } => half_life.is_finite() && half_life > 0.0,
             BaselineMethod::Profile { period_us, near_us } => period_us > 0 && (0..period_us).contains(&near_us),
+            BaselineMethod::Tail { quiet_us, again } => {
+                quiet_us >= 0
+                    && again.is_finite()
+                    && again >= 0.0
+                    && self.every == 1
+                    && self.floors.is_empty()
+                    && self.history <= TAIL_HISTORY_MAX
+            }
         };
         let are_floors_sound = (self.floors.is_empty() || self.floors.len() == features)
             && self.floors.iter().all(|floor| floor.is_finite() && *floor >= 0.0);

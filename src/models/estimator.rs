@@ -102,6 +102,14 @@ impl Estimator {
         }
     }
 
+    /// What no score exceeds, where there is such a bound.
+    pub fn score_max(&self) -> Option<f64> {
+        match self {
+            Estimator::IsolationForest(_) | Estimator::Classifier { .. } => Some(1.0),
+            Estimator::Autoencoder { .. } | Estimator::Pca(_) | Estimator::KMeans(_) | Estimator::Baseline(_) => None,
+        }
+    }
+
     /// The network that it computes, where it is one.
     pub fn network(&self) -> Option<&Network> {
         match self {

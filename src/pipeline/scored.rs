@@ -50,7 +50,12 @@ impl Counted {
     }
 
     /// The rows with their scores, in a batch for each version that has a part in them; the anomalies among them.
-    fn score(&mut self, batch: RecordBatch, history: Option<&History>, anomalies: &mut Vec<Rows>) -> Vec<RecordBatch> {
+    fn score(
+        &mut self,
+        batch: RecordBatch,
+        history: Option<&mut History>,
+        anomalies: &mut Vec<Rows>,
+    ) -> Vec<RecordBatch> {
         let mut batches = Vec::new();
         for (version, scored) in self.scorer.score(batch, history) {
             let metrics = match self.counted.get(&version) {
@@ -71,10 +76,15 @@ impl Counted {
 }
 
 /// Rows through every detector on them: with their scores, and the anomalies.
-fn score(scorers: &mut [Counted], batch: RecordBatch, history: Option<&History>) -> (Vec<RecordBatch>, Vec<Rows>) {
+fn score(
+    scorers: &mut [Counted],
+    batch: RecordBatch,
+    mut history: Option<&mut History>,
+) -> (Vec<RecordBatch>, Vec<Rows>) {
     let (mut batches, mut anomalies) = (vec![batch], Vec::new());
     for counted in scorers {
-        batches = batches.into_iter().flat_map(|batch| counted.score(batch, history, &mut anomalies)).collect();
+        let scored = |batch| counted.score(batch, history.as_deref_mut(), &mut anomalies);
+        batches = batches.into_iter().flat_map(scored).collect();
     }
     (batches, anomalies)
 }
@@ -216,7 +226,7 @@ impl<S: Stage> ScoredWindows<S> {
     }
 
     fn leave(&mut self, rows: RecordBatch, output: &mut Output) {
-        let history = self.past.as_ref().map(|past| &past.history);
+        let history = self.past.as_mut().map(|past| &mut past.history);
         let (batches, anomalies) = score(&mut self.scorers, rows, history);
         batches.into_iter().for_each(|batch| output.push(Rows { table: self.table, batch }));
         anomalies.into_iter().for_each(|rows| output.push(rows));

@@ -22,11 +22,17 @@ pub enum Severity {
 }
 
 impl Severity {
-    pub fn of(score: f64, threshold: f64) -> Severity {
+    /// `greatest` is what no score exceeds, where there is such a bound: then what is left up to it counts, not multiples that cannot be
+    /// reached.
+    pub fn of(score: f64, threshold: f64, greatest: Option<f64>) -> Severity {
+        let reaches = |times: f64| match greatest {
+            Some(greatest) => (greatest - score) * times <= greatest - threshold,
+            None => score >= times * threshold,
+        };
         match score {
-            score if score < 2.0 * threshold => Severity::Low,
-            score if score < 5.0 * threshold => Severity::Medium,
-            _ => Severity::High,
+            _ if reaches(5.0) => Severity::High,
+            _ if reaches(2.0) => Severity::Medium,
+            _ => Severity::Low,
         }
     }
 
@@ -62,6 +68,8 @@ pub(super) struct Finder<'a> {
     pub(super) detector: &'a str,
     pub(super) model: &'a str,
     pub(super) threshold: f64,
+    /// What no score exceeds, if there is such a bound.
+    pub(super) greatest: Option<f64>,
     /// The features' names, in the model's order.
     pub(super) features: &'a [&'a str],
 }
@@ -82,7 +90,7 @@ pub(super) fn batch(found: &[Anomaly], finder: &Finder<'_>) -> RecordBatch {
         Place::Event { .. } => 0,
         Place::Window { revision, .. } => revision,
     });
-    let severities = found.iter().map(|anomaly| Severity::of(anomaly.score, finder.threshold).name());
+    let severities = found.iter().map(|anomaly| Severity::of(anomaly.score, finder.threshold, finder.greatest).name());
     let same = |text: &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(found.iter().map(|_| text))) };
     let columns: Vec<ArrayRef> = vec![
         times(|place| if let Place::Event { time, .. } = place { Some(time) } else { None }),
@@ -124,12 +132,18 @@ mod tests {
 
     #[test]
     fn severity_grows_at_twice_and_five_times_the_threshold() {
-        let names = [1.1, 1.99, 2.0, 4.99, 5.0].map(|score| Severity::of(score, 1.0).name());
+        let names = [1.1, 1.99, 2.0, 4.99, 5.0].map(|score| Severity::of(score, 1.0, None).name());
         assert_eq!(names, ["low", "low", "medium", "medium", "high"]);
     }
 
     #[test]
     fn every_anomaly_above_a_threshold_of_zero_is_high() {
-        assert_eq!(Severity::of(1e-9, 0.0), Severity::High);
+        assert_eq!(Severity::of(1e-9, 0.0, None), Severity::High);
+    }
+
+    #[test]
+    fn where_scores_end_at_one_severity_grows_with_what_is_left_of_them() {
+        let names = [0.61, 0.79, 0.8, 0.91, 0.92, 1.0].map(|score| Severity::of(score, 0.6, Some(1.0)).name());
+        assert_eq!(names, ["low", "low", "medium", "medium", "high", "high"]);
     }
 }

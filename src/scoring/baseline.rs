@@ -83,7 +83,8 @@ fn expected(baseline: &Baseline, start: i64, earlier: &[Earlier]) -> Option<Expe
         BaselineMethod::Ewma { half_life } if earlier.len() >= baseline.rows_min as usize => {
             weighted(earlier.iter().map(|one| one.value), libm::exp2(-1.0 / half_life))
         }
-        BaselineMethod::Ewma { .. } => return None,
+        // A tail is no distance from a middle.
+        BaselineMethod::Ewma { .. } | BaselineMethod::Tail { .. } => return None,
         BaselineMethod::Robust => robust(earlier.iter().map(|one| one.value).collect(), baseline.rows_min)?,
         BaselineMethod::Profile { period_us, near_us } => {
             let is_near = |one: &&Earlier| {

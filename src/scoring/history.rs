@@ -19,6 +19,7 @@ use arrow::row::{RowConverter, SortField};
 
 use crate::domain::timing::WindowTiming;
 use crate::scoring::scorer::{FIRST_BY, ScoringError, WINDOW_START};
+use crate::scoring::tail::{self, TailSettings, Tails, Told};
 use crate::stage::{PartState, RestoreError, Tell};
 
 /// Marks batches of state that are of a history.
@@ -32,6 +33,8 @@ pub enum Reach {
     Preceding(u32),
     /// On so many windows that were final before the scored one began, of which one in `every` counts.
     Final { windows: u32, every: u32 },
+    /// On all that were final before the scored one began, of which it keeps what it needs by itself.
+    Everything,
 }
 
 impl Reach {
@@ -42,6 +45,7 @@ impl Reach {
             Reach::Final { windows, every } => {
                 i64::from(windows) * i64::from(every) + (timing.lateness + timing.size) / timing.slide + 1
             }
+            Reach::Everything => (timing.lateness + timing.size) / timing.slide + 1,
         }
     }
 
@@ -57,6 +61,8 @@ impl Reach {
                 let span = i64::from(windows) * i64::from(every) * timing.slide;
                 earlier <= last && earlier > last - span && counts(timing, every, earlier)
             }
+            // Of these all that follow are found at once.
+            Reach::Everything => false,
         }
     }
 
@@ -64,7 +70,7 @@ impl Reach {
     fn may_need(self, timing: WindowTiming, start: i64, final_up_to: i64) -> bool {
         let is_near = start > final_up_to.saturating_sub(self.kept(timing).saturating_mul(timing.slide));
         match self {
-            Reach::Preceding(_) => is_near,
+            Reach::Preceding(_) | Reach::Everything => is_near,
             Reach::Final { every, .. } => is_near && counts(timing, every, start),
         }
     }
@@ -84,6 +90,13 @@ struct Window {
     rows: HashMap<Key, Place>,
     batches: Vec<RecordBatch>,
     is_saved: bool,
+}
+
+impl Window {
+    /// Whether the row of this group was told.
+    fn has_left(&self, key: &Key) -> bool {
+        self.rows.get(key).is_some_and(|place| place.revision.is_some())
+    }
 }
 
 /// Where a row lies, and the revision that it left with last.
@@ -108,6 +121,8 @@ pub struct History {
     windows: BTreeMap<i64, Window>,
     /// Rows that came since rows left last.
     changed: BTreeSet<(i64, Key)>,
+    /// By their detectors.
+    tails: BTreeMap<String, Tails>,
 }
 
 /// What one row looks back on.
@@ -130,9 +145,9 @@ impl History {
         let fields = rows.fields()[by.clone()].iter().map(|field| SortField::new(field.data_type().clone()));
         let converter = RowConverter::new(fields.collect())
             .map_err(|_| ScoringError::NotRows { detector: String::new(), column: "key" })?;
-        let (windows, changed) = (BTreeMap::new(), BTreeSet::new());
+        let (windows, changed, tails) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
         let (schema, reaches) = (Arc::clone(rows), reaches.to_vec());
-        Ok(History { timing, reaches, schema, by, revision, converter, windows, changed })
+        Ok(History { timing, reaches, schema, by, revision, converter, windows, changed, tails })
     }
 
     /// Remembers rows as they come from the window.
@@ -165,14 +180,29 @@ impl History {
                 .map(|(start, _)| *start)
                 .take_while(|after| *after <= self.last_follower(*start));
             let is_follower = |after: &i64| self.looks_back(*after, *start);
-            let has_left = |after: &i64| {
-                let place = self.windows.get(after).and_then(|window| window.rows.get(key));
-                place.is_some_and(|place| place.revision.is_some())
-            };
+            let has_left = |after: &i64| self.windows.get(after).is_some_and(|window| window.has_left(key));
             due.extend(followers.filter(is_follower).filter(has_left).map(|after| (after, key.clone())));
+        }
+        if self.reaches.contains(&Reach::Everything) {
+            due.extend(self.all_that_follow(&changed));
         }
         let due: Vec<(i64, Key)> = due.into_iter().collect();
         due.chunks(BATCH_ROWS_MAX).map(|due| self.leaving(due)).collect()
+    }
+
+    /// Of each group, the rows that left and begin when its first changed one would be final.
+    fn all_that_follow(&self, changed: &BTreeSet<(i64, Key)>) -> Vec<(i64, Key)> {
+        let mut first: BTreeMap<&Key, i64> = BTreeMap::new();
+        for (start, key) in changed {
+            first.entry(key).or_insert(*start);
+        }
+        let mut all = Vec::new();
+        for (key, start) in first {
+            let from = start.saturating_add(self.timing.size).saturating_add(self.timing.lateness);
+            let left = self.windows.range(from..).filter(|(_, window)| window.has_left(key));
+            all.extend(left.map(|(after, _)| (*after, key.clone())));
+        }
+        all
     }
 
     /// Whether a window's score depends on an earlier one.
@@ -242,11 +272,33 @@ impl History {
         Past { history: self, start, key: &groups.0[row] }
     }
 
+    /// What a detector's tails say of each feature of row `row` of rows with these groups, whose window begins at `start`.
+    pub(super) fn tell(
+        &mut self,
+        detector: &str,
+        settings: &TailSettings,
+        (groups, row, start): (&Groups, usize, i64),
+        values: &[f64],
+    ) -> Vec<Option<Told>> {
+        let key = &groups.0[row];
+        if !self.tails.contains_key(detector) {
+            self.tails.insert(detector.to_owned(), Tails::new(self.timing));
+        }
+        let (Some(tails), Some(window)) = (self.tails.get_mut(detector), self.windows.get(&start)) else {
+            return vec![None; values.len()];
+        };
+        let Some(place) = window.rows.get(key) else { return vec![None; values.len()] };
+        tails.tell(settings, (key, start), values, || {
+            interleave_record_batch(&[&window.batches[place.batch]], &[(0, place.row)]).expect("the row is there")
+        })
+    }
+
     /// Forgets what no window looks back on that is not final where everything up to `retained` has come.
     pub fn forget(&mut self, retained: i64) {
         let final_up_to = self.timing.last_final(retained);
         let kept_from = final_up_to.saturating_sub(self.kept().saturating_mul(self.timing.slide));
         self.windows = self.windows.split_off(&kept_from);
+        self.tails.values_mut().for_each(|tails| tails.settle(retained));
         let (timing, reaches) = (self.timing, &self.reaches);
         if reaches.iter().any(|reach| matches!(reach, Reach::Final { every, .. } if *every > 1)) {
             let may_need = |start| reaches.iter().any(|reach| reach.may_need(timing, start, final_up_to));
@@ -270,6 +322,7 @@ impl History {
             let state = if is_saved { PartState::Unchanged } else { PartState::Batch(self.saved(start)) };
             tell(&format!("history-{start}"), state);
         }
+        self.tails.iter_mut().for_each(|(detector, tails)| tails.snapshot(detector, tell));
     }
 
     /// The rows of a window in the order of their groups, in one batch: what lay in many is gathered by the way.
@@ -299,6 +352,11 @@ impl History {
     ) -> Result<(), RestoreError> {
         let damaged = |fault: &str| RestoreError::Damaged { stage: "history".to_owned(), fault: fault.to_owned() };
         for batch in state {
+            if let Some(detector) = tail::detector_of(batch) {
+                self.restore_tails(detector, batch, &mut holds)
+                    .ok_or_else(|| damaged("what was remembered for tails is not what was written"))?;
+                continue;
+            }
             let plain = RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec());
             let plain = plain.map_err(|_| damaged("its rows are not those of this window"))?;
             let keep = arrow::array::BooleanArray::from(holds(&plain));
@@ -320,7 +378,26 @@ impl History {
 
 /// Whether a batch of state belongs to a history.
 pub fn is_of_history(state: &RecordBatch) -> bool {
-    state.schema_ref().metadata().contains_key(OF_HISTORY)
+    state.schema_ref().metadata().contains_key(OF_HISTORY) || tail::detector_of(state).is_some()
+}
+
+impl History {
+    /// Nothing where the batch is damaged.
+    fn restore_tails(
+        &mut self,
+        detector: &str,
+        state: &RecordBatch,
+        holds: &mut impl FnMut(&RecordBatch) -> Vec<bool>,
+    ) -> Option<()> {
+        let (rows, series) = tail::parted(state, &self.schema)?;
+        let (keys, kept) = (self.groups(&rows).0, holds(&rows));
+        let tails = self.tails.entry(detector.to_owned()).or_insert_with(|| Tails::new(self.timing));
+        for (row, key) in keys.into_iter().enumerate().filter(|(row, _)| kept[*row]) {
+            let own = interleave_record_batch(&[&rows], &[(0, row)]).ok()?;
+            tails.restore(key, own, &tail::words_of(&series, row))?;
+        }
+        Some(())
+    }
 }
 
 impl<'a> Past<'a> {

@@ -10,12 +10,14 @@ pub(crate) mod compared;
 pub mod detector;
 pub(crate) mod estimators;
 pub mod history;
+mod improbable;
 mod judge;
 pub(crate) mod kernel;
 pub(crate) mod look_back;
 mod reference;
 pub mod scheduled;
 pub mod scorer;
+mod tail;
 
 /// Keeps candle's and rayon's thread pools out of the way: workers are the only threads that compute. To be called first in `main`.
 ///

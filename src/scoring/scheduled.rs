@@ -130,12 +130,12 @@ impl ScheduledScorer {
     }
 
     /// Scores every row of a batch: what each version gave, with its name.
-    pub fn score(&mut self, batch: RecordBatch, history: Option<&History>) -> Vec<(String, Scored)> {
+    pub fn score(&mut self, batch: RecordBatch, mut history: Option<&mut History>) -> Vec<(String, Scored)> {
         let parts = self.parts(batch);
-        parts.into_iter().map(|(place, batch)| self.score_by(place, batch, history)).collect()
+        parts.into_iter().map(|(place, batch)| self.score_by(place, batch, history.as_deref_mut())).collect()
     }
 
-    fn score_by(&mut self, place: usize, batch: RecordBatch, history: Option<&History>) -> (String, Scored) {
+    fn score_by(&mut self, place: usize, batch: RecordBatch, history: Option<&mut History>) -> (String, Scored) {
         let version = &self.schedule.versions[place].version;
         match self.ready.iter().position(|(ready, _)| ready == version) {
             Some(at) => self.ready[at..].rotate_left(1),

@@ -22,8 +22,10 @@ use crate::scoring::columns::{ColumnFault, FeatureColumn};
 use crate::scoring::compared::{self, Compared};
 use crate::scoring::detector::{Detector, has_clusters};
 use crate::scoring::history::{History, Reach};
+use crate::scoring::improbable::Improbable;
 use crate::scoring::judge::{Judged, Rows};
 use crate::scoring::look_back::Gather;
+use crate::scoring::tail::TailSettings;
 
 /// Places in a window row; the group's columns follow from `FIRST_BY` up to `count`.
 pub(crate) const WINDOW_START: usize = 0;
@@ -72,6 +74,7 @@ pub struct Scorer {
     name: String,
     model: String,
     threshold: f64,
+    score_max: Option<f64>,
     engine: Engine,
     features: Vec<Feature>,
     gather: Gather,
@@ -85,6 +88,7 @@ pub struct Scorer {
 enum Engine {
     Detector(Box<Detector>),
     Baseline(Baseline),
+    Tail(TailSettings),
 }
 
 /// What kind of rows are scored.
@@ -119,6 +123,7 @@ impl Engine {
     fn reach(&self, gather: &Gather) -> Option<Reach> {
         match self {
             Engine::Baseline(baseline) => Some(compared::reach(baseline)),
+            Engine::Tail(_) => Some(Reach::Everything),
             Engine::Detector(_) => gather.reach(),
         }
     }
@@ -129,7 +134,10 @@ impl Scorer {
     pub fn new(spec: &DetectorSpec, model: Arc<RegisteredModel>, input: &Schema) -> Result<Scorer, ScoringError> {
         let (detector, version) = (spec.name.clone(), model.version.to_string());
         let engine = match model.model.estimator() {
-            Estimator::Baseline(baseline) => Engine::Baseline(baseline.clone()),
+            Estimator::Baseline(baseline) => match TailSettings::of(baseline) {
+                Some(settings) => Engine::Tail(settings),
+                None => Engine::Baseline(baseline.clone()),
+            },
             _ => Engine::Detector(Box::new(Detector::new(Arc::new(model.model.clone())))),
         };
         let gather = Gather { columns: columns_of(spec, &model, input)?, steps: model.model.layout().rows() };
@@ -152,6 +160,7 @@ impl Scorer {
             name: detector,
             model: version,
             threshold: model.model.threshold().value,
+            score_max: model.model.estimator().score_max(),
             features: model.model.features().to_vec(),
             engine,
             gather,
@@ -183,7 +192,7 @@ impl Scorer {
 
     /// Scores every row of a batch of the schema that `new` was given. Where this looks back, `history` remembers all rows that left
     /// before, and these.
-    pub fn score(&mut self, batch: RecordBatch, history: Option<&History>) -> Scored {
+    pub fn score(&mut self, batch: RecordBatch, history: Option<&mut History>) -> Scored {
         let Scores { scores, unscored, anomalies, clusters } = self.scores(&batch, history);
         let is_scored = |score: &f64| score.is_finite().then_some(*score);
         let flags: BooleanArray = scores.iter().map(|score| is_scored(score).map(|s| s > self.threshold)).collect();
@@ -199,7 +208,8 @@ impl Scorer {
         added.extend(clusters.map(|clusters| -> ArrayRef { Arc::new(Int32Array::from(clusters)) }));
         columns.splice(at..at, added);
         let names: Vec<&str> = self.features.iter().map(|feature| feature.name.as_str()).collect();
-        let finder = Finder { detector: &self.name, model: &self.model, threshold: self.threshold, features: &names };
+        let (threshold, greatest) = (self.threshold, self.score_max);
+        let finder = Finder { detector: &self.name, model: &self.model, threshold, greatest, features: &names };
         Scored {
             batch: RecordBatch::try_new(self.schema.clone(), columns)
                 .expect("the batch has the schema that was given at the start, and columns of its length were added"),
@@ -208,16 +218,26 @@ impl Scorer {
         }
     }
 
-    fn scores(&mut self, batch: &RecordBatch, history: Option<&History>) -> Scores {
+    fn scores(&mut self, batch: &RecordBatch, history: Option<&mut History>) -> Scores {
         let mut judged = Vec::with_capacity(batch.num_rows());
-        let Scorer { engine, gather, features, threshold, .. } = self;
+        let Scorer { name, engine, gather, features, threshold, .. } = self;
         let mut clusters = None;
         match engine {
             Engine::Detector(detector) => {
                 clusters = detector.has_clusters().then(Vec::new);
-                Rows { batch, gather, history, threshold: *threshold }.each(detector, &mut judged, &mut clusters);
+                Rows { batch, gather, history: history.as_deref(), threshold: *threshold }.each(
+                    detector,
+                    &mut judged,
+                    &mut clusters,
+                );
+            }
+            Engine::Tail(settings) => {
+                let (columns, features) = (gather.columns.as_slice(), features.as_slice());
+                let rows = Improbable { detector: name, settings, batch, columns, features };
+                rows.judge(history, *threshold, &mut judged);
             }
             Engine::Baseline(baseline) => {
+                let history = history.as_deref();
                 let (columns, features) = (gather.columns.as_slice(), features.as_slice());
                 Compared { baseline, batch, columns, features, history }.judge(*threshold, &mut judged);
             }

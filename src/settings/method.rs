@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::time::micros;
-use crate::models::baseline::{Baseline, BaselineMethod};
+use crate::models::baseline::{Baseline, BaselineMethod, TAIL_HISTORY_MAX};
 use crate::models::subspace::SubspaceMeasure;
 use crate::training::spec::{Architecture, Components, Method, NetworkKind};
 
@@ -26,6 +26,7 @@ enum Kind {
     Robust,
     Ewma,
     Profile,
+    Tail,
 }
 
 pub(super) fn read(detector: &Reader<'_>) -> Method {
@@ -39,6 +40,7 @@ pub(super) fn read(detector: &Reader<'_>) -> Method {
         ("robust", Kind::Robust),
         ("ewma", Kind::Ewma),
         ("profile", Kind::Profile),
+        ("tail", Kind::Tail),
     ];
     let count = |name, default: usize, max| {
         detector.optional(name, integer_in(1, max)).and_then(|value| usize::try_from(value).ok()).unwrap_or(default)
@@ -72,6 +74,7 @@ pub(super) fn read(detector: &Reader<'_>) -> Method {
             let period_us = span("period", DAY).max(1);
             baseline(detector, BaselineMethod::Profile { period_us, near_us: span("near", HOUR).min(period_us - 1) })
         }
+        Kind::Tail => tail(detector),
         Kind::KMeans => Method::KMeans { clusters: count("clusters", 8, 65_536) },
         Kind::Classifier => Method::Classifier { layers: detector.or("layers", vec![16], |node| units(node, 0)) },
     }
@@ -102,6 +105,23 @@ fn baseline(detector: &Reader<'_>, method: BaselineMethod) -> Method {
         detector.fault("threshold", Wrong::new(problem, "take it out, or take out `model`"));
     }
     Method::Baseline { baseline, threshold: None }
+}
+
+fn tail(detector: &Reader<'_>) -> Method {
+    let count = |name, least, most, default| {
+        let value = detector.optional(name, integer_in(least, most)).and_then(|value| u32::try_from(value).ok());
+        value.unwrap_or(default)
+    };
+    let history = count("history", 200, i64::from(TAIL_HISTORY_MAX), 4000);
+    let rows_min = count("history_min", 50, i64::from(history), 100);
+    let quiet_us = micros(detector.or("quiet", DAY, duration));
+    let method = BaselineMethod::Tail { quiet_us, again: detector.or("again", 1.1, number_in(0.0, 1000.0)) };
+    let threshold = detector.or("threshold", 3.0, number_in(0.1, 1e6));
+    if detector.node("model").is_some() {
+        detector.fault("model", Wrong::new("a detector of this kind has no model", "take it out"));
+    }
+    let baseline = Baseline { method, history, every: 1, rows_min, floors: Vec::new() };
+    Method::Baseline { baseline, threshold: Some(threshold) }
 }
 
 fn architecture(detector: &Reader<'_>, kind: NetworkKind) -> Architecture {

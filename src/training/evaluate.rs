@@ -106,7 +106,7 @@ fn scored(
         let keys = gathered.keys.joined(&rows, &keys);
         let times = times(&rows).to_vec();
         gathered.extent = extent(input, &rows).unwrap_or(gathered.extent);
-        let batch = scorer.score(rows, recorded.history()).batch;
+        let batch = scorer.score(rows, recorded.history_mut()).batch;
         let of_batch = batch.column_by_name(&score).and_then(|column| column.as_primitive_opt::<Float64Type>());
         let of_batch = of_batch.expect("a scorer adds a column of scores");
         for (((score, label), key), time) in of_batch.iter().zip(labels).zip(keys).zip(times) {

@@ -96,6 +96,11 @@ impl Input {
         self.history.as_ref()
     }
 
+    /// The same, for who keeps something of its own there.
+    pub(super) fn history_mut(&mut self) -> Option<&mut History> {
+        self.history.as_mut()
+    }
+
     /// The next rows; nothing at the end.
     pub(super) fn next(&mut self) -> Result<Option<RecordBatch>, TrainingError> {
         let Some(rows) = self.rows()? else { return Ok(None) };

@@ -93,7 +93,8 @@ static SPECIFICATION: LazyLock<PipelineSpec> = LazyLock::new(|| {
 /// The pipeline with the models of a registry.
 pub fn specification(versions: impl Fn(usize) -> Arc<dyn Versions>) -> PipelineSpec {
     let window = |name: &str| DetectorInput::Windows(name.to_owned());
-    let inputs = [DetectorInput::Events, window("by_device"), window("sliding"), window("by_device")];
+    let inputs =
+        [DetectorInput::Events, window("by_device"), window("sliding"), window("by_device"), window("by_device")];
     let detector = |(number, input): (usize, DetectorInput)| {
         let (name, model) = (DETECTORS[number].to_owned(), format!("models/{}", DETECTORS[number]));
         let spec = DetectorSpec { name, model, input };
@@ -102,8 +103,8 @@ pub fn specification(versions: impl Fn(usize) -> Arc<dyn Versions>) -> PipelineS
     PipelineSpec { detectors: inputs.into_iter().enumerate().map(detector).collect(), ..SPECIFICATION.clone() }
 }
 
-/// One on events, one on windows, one on three windows in a row, one that compares with earlier windows.
-pub const DETECTORS: [&str; 4] = ["single", "whole", "row", "usual"];
+/// One on events, one on windows, one on three windows in a row, one that compares with earlier windows, one that keeps their tails.
+pub const DETECTORS: [&str; 5] = ["single", "whole", "row", "usual", "odd"];
 /// The first so many have versions that may be promoted.
 pub const PROMOTED: usize = 2;
 
@@ -111,8 +112,8 @@ pub const PROMOTED: usize = 2;
 pub const VERSIONS: u32 = 4;
 
 static MODELS: LazyLock<Vec<Vec<Arc<RegisteredModel>>>> = LazyLock::new(|| {
-    let fields: [&[&str]; 4] =
-        [&["v", "n"], &["v_mean", "v_stddev", "count"], &["v_sum", "count"], &["v_mean", "v_last"]];
+    let levels: &[&str] = &["v_mean", "v_last"];
+    let fields: [&[&str]; 5] = [&["v", "n"], &["v_mean", "v_stddev", "count"], &["v_sum", "count"], levels, levels];
     let of = |detector: usize| {
         let fields = fields[detector];
         let version = |version| match version {
@@ -130,11 +131,18 @@ pub fn model(detector: usize, version: u32) -> Arc<RegisteredModel> {
 
 /// Versions differ in weights and threshold.
 fn made(detector: usize, version: u32, fields: &[&str]) -> Arc<RegisteredModel> {
-    let threshold = [40.0, 25.0, 30.0, 3.0][detector] * (1.0 + f64::from(version - 1) / 4.0);
+    let threshold = [40.0, 25.0, 30.0, 3.0, 0.5][detector] * (1.0 + f64::from(version - 1) / 4.0);
     let baseline = Baseline { method: BaselineMethod::Robust, history: 4, every: 2, rows_min: 2, floors: Vec::new() };
     let estimator = match detector {
         2 => almost_nothing(vec![3, fields.len()], version),
         3 => Estimator::Baseline(baseline),
+        4 => Estimator::Baseline(Baseline {
+            method: BaselineMethod::Tail { quiet_us: 5_000_000, again: 1.1 },
+            history: 12,
+            every: 1,
+            rows_min: 3,
+            floors: Vec::new(),
+        }),
         _ => almost_nothing(vec![fields.len()], version),
     };
     let model = Model::new(ModelParts {
