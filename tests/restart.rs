@@ -86,6 +86,20 @@ fn numbered(starts: &[i64], device: &str, count: i64) -> BTreeSet<(i64, String, 
 }
 
 #[test]
+fn workers_without_partitions_hold_nobody_up() {
+    let desk = Desk::new(&configuration(FILES, RATE, &window("ten", "10s")));
+    let place = Place::local();
+    // No epoch ends by the time it takes, so that whoever waits for one waits in vain.
+    let endless = ["-w", "3", "--set", "pipeline.epoch=1h", "--set", "pipeline.checkpoint_every=1h"];
+    let endless = [&endless[..], &["--set", "pipeline.watchdog=12h"]].concat();
+    add(&desk, "a", 0..35);
+    run(&desk, &place, &endless).well();
+    add(&desk, "a", 35..61);
+    run(&desk, &place, &endless).well();
+    assert_eq!(windows(&place, "ten"), numbered(&[0, 10, 20, 30, 40, 50], "a", 10));
+}
+
+#[test]
 fn windows_and_fields_may_come_and_go_and_a_new_window_begins_with_what_it_has_seen_whole() {
     let desk = Desk::new(&configuration(FILES, RATE, &(window("ten", "10s") + &window("gone", "20s"))));
     let place = Place::local();

@@ -131,7 +131,7 @@ impl Ingest {
         if self.spec.shared.failed() {
             return Next::Failed;
         }
-        if self.spec.shared.stop.is_requested() || self.intake.is_exhausted() {
+        if self.is_over() {
             return Next::Finish;
         }
         let wait = self.throttle(epoch, now);
@@ -163,6 +163,11 @@ impl Ingest {
         } else {
             Next::Again
         }
+    }
+
+    /// Whether it has nothing more to read.
+    fn is_over(&self) -> bool {
+        self.spec.shared.stop.is_requested() || self.intake.is_exhausted()
     }
 
     /// How long to wait for the windows or the store, if they are too far behind.
@@ -223,7 +228,8 @@ impl Ingest {
         if self.spec.plan.is_checkpoint(epoch) {
             given.aside.extend(self.intake.close_accounts().into_iter().map(Item::Account));
         }
-        let proposal = self.spec.promotions.as_ref().filter(|_| !is_done).and_then(|promotions| promotions.announce());
+        let promotions = self.spec.promotions.as_ref().filter(|_| !self.is_over());
+        let proposal = promotions.and_then(|promotions| promotions.announce());
         for target in 0..self.workers {
             let proposal = proposal.iter().map(|proposal| Item::Proposal { target, proposal: proposal.clone() });
             given.events.extend(proposal.clone());
@@ -341,8 +347,13 @@ fn activate(ingest: &mut Ingest, epoch: Epoch, outlet: &mut Outlet, alarm: &mut 
         }
         Next::Finish => {
             let last = ingest.spec.plan.checkpoint_at(epoch);
-            outlet.downgrade(last);
             let mut given = Given::default();
+            if epoch < last {
+                // Nobody is to wait for this worker's partitions until the checkpoint.
+                ingest.end(epoch, false, &mut given);
+                outlet.send(std::mem::take(&mut given));
+            }
+            outlet.downgrade(last);
             ingest.end(last, true, &mut given);
             outlet.send(given);
             outlet.capabilities = None;

@@ -1,6 +1,7 @@
 //! `[[detectors]]`: which model scores what.
 
 use crate::domain::detector::{DetectorInput, DetectorSpec};
+use crate::models::features::Derivation;
 use crate::training::spec::{Method, TrainingSpec};
 
 use super::columns::{Columns, EVENTS, OF_DETECTOR};
@@ -70,6 +71,9 @@ pub(super) fn read(root: &Reader<'_>, fields: Option<&Fields>, windows: &mut [Wi
         if let Some(fault) = sequence.and_then(|steps| unfit_sequence(steps, input.as_ref(), &training.method)) {
             reader.fault("sequence", fault);
         }
+        if let Some(fault) = unfit_change(&training) {
+            reader.fault("features", fault);
+        }
         let training = TrainingSpec { steps: sequence.unwrap_or(1), ..training };
         let model = model(&reader, &training, input.as_ref(), name.as_deref());
         let is_sound = reader.finish();
@@ -100,6 +104,17 @@ fn unfit_sequence(steps: usize, input: Option<&DetectorInput>, method: &Method) 
         _ => "a detector of this kind scores one window at a time",
     };
     Some(Wrong::new(problem, "take it out, or write kind = \"lstm_autoencoder\" or \"dense_autoencoder\""))
+}
+
+/// Why a detector cannot take one of its features.
+fn unfit_change(training: &TrainingSpec) -> Option<Wrong> {
+    let Method::Baseline { .. } = training.method else { return None };
+    let change = training.features.iter().flatten().find(|feature| feature.derivation == Derivation::Change)?;
+    let problem = format!(
+        "{} is a change, and a detector of this kind compares with earlier windows itself",
+        shown(&change.name)
+    );
+    Some(Wrong::new(problem, format!("write {:?} alone", change.field)))
 }
 
 /// The model's folder. A detector that compares with earlier windows needs none.

@@ -161,6 +161,13 @@ fn sequences_are_of_windows_and_for_networks() {
 }
 
 #[test]
+fn what_compares_with_earlier_windows_takes_no_changes() {
+    let features = "detectors.flow.features=[{ field = \"count\", change = true }]";
+    let told = refusal(&arguments(&["detectors.flow.on=by_label", "detectors.flow.kind=robust", features]));
+    assert!(told.contains("detectors.flow.features") && told.contains("write \"count\" alone"), "{told}");
+}
+
+#[test]
 fn a_classifier_must_be_told_which_rows_are_anomalies() {
     let classifier = |overrides: &[&str]| arguments(&[&["detectors.flow.kind=classifier"], overrides].concat());
     let told = refusal(&classifier(&[]));
