@@ -25,7 +25,7 @@ fn schema() -> EventSchema {
     }
 }
 
-/// Each event or reject, as text.
+/// Each event or reject, as text; why it is refused, where the file as a whole is.
 fn read(path: &std::path::Path, block_bytes: usize, header: Option<Vec<String>>) -> Vec<String> {
     let schema = schema();
     let spec = FilesSpec {
@@ -40,7 +40,9 @@ fn read(path: &std::path::Path, block_bytes: usize, header: Option<Vec<String>>)
     let mut found = Vec::new();
     loop {
         let mut reads = Vec::new();
-        reader.read(16, &mut reads).expect("a local file can be read");
+        if let Err(refused) = reader.read(16, &mut reads) {
+            return vec![refused.to_string()];
+        }
         for read in reads {
             match read {
                 Read::Records(raw) => {
